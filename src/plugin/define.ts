@@ -1,0 +1,112 @@
+import type { FastifyInstance } from 'fastify'
+import type { Config } from '../config/schema.ts'
+import type { Reason, RefusalOptions } from '../errors.ts'
+import type { Identity } from '../identity.ts'
+import type { IssuerVerifier } from '../issuer/keys.ts'
+import type { OutcomeListener, Protocol } from '../outcome.ts'
+import type { Logger } from '../log.ts'
+import type { LimitStore } from '../store/contract.ts'
+
+/** The phases, in the order in which they run; inside a phase the order is the YAML's. */
+export const phases = ['observe', 'guard', 'authenticate', 'authorize', 'limit', 'transform'] as const
+export type Phase = (typeof phases)[number]
+
+/**
+ * A plugin: a Fastify plugin with a name, a phase and a schema. One file, one plugin, one word in the YAML.
+ * `name` may be left out by a custom plugin: it takes its file name.
+ */
+export interface GatewayPlugin<Options = Record<string, unknown>> {
+  name: string
+  phase: Phase
+  /** JSON Schema (2020-12) of the options; formats `duration`, `size` and `cidr` are converted (ms, bytes, as is). */
+  schema: object
+  /**
+   * Optional second look at options that the schema accepts, with the whole configuration at hand (an unknown issuer,
+   * an expression that does not type-check). Every problem is reported at its line of the YAML.
+   */
+  check?(options: Options, config: Config): OptionProblem[]
+  /** Called once per route with the route's own encapsulated Fastify instance. May be async. */
+  register(route: RouteInstance, options: Options): void | Promise<void>
+}
+
+export interface OptionProblem {
+  /** Where below the options, e.g. `['issuers', 0]`; empty for the options as a whole. */
+  path: (string | number)[]
+  /** What is wrong. */
+  message: string
+  /** What to do. */
+  remedy: string
+}
+
+/** A route's encapsulated Fastify instance. `gateway` belongs to one plugin on one route. */
+export type RouteInstance = FastifyInstance & { gateway: PluginGateway }
+
+/** What a plugin gets from the gateway: `route.gateway`. Valid while `register` runs and for ever after. */
+export interface PluginGateway {
+  /** The route's name: the metric label. */
+  readonly route: string
+  /** The name of the route's upstream. */
+  readonly upstream: string
+  /** Whether the route says `public: true`. */
+  readonly public: boolean
+  /** The methods of the match; empty means any. */
+  readonly methods: readonly string[]
+  /** A child logger that carries `{ plugin, route }`. */
+  readonly log: Logger
+  /** Metrics of this plugin; names get the prefix `sallyport_`, labels are declared up front. Made once per process. */
+  readonly metrics: PluginMetrics
+  /** Refuses the request: throws, so `throw route.gateway.deny(…)` and `route.gateway.deny(…)` both end the hook. */
+  deny(reason: Reason, options?: RefusalOptions): never
+  /** Counts a decision that does not end the request: a would-be denial in shadow mode. */
+  shadow(reason: Reason): void
+  /** Called exactly once per request of the route, for every ending. Must not throw; if it does, it is logged. */
+  onOutcome(listener: OutcomeListener): void
+  /** A bounded least-recently-used cache that lives as long as the process, one per name and route. */
+  cache<Value>(name: string, options: { max: number; ttl: number }): PluginCache<Value>
+  /** `fetch` with a timeout of 5 s, no redirects and at most 1 MiB of answer. */
+  readonly fetch: typeof globalThis.fetch
+  /** The verifier of an issuer of the configuration; one per issuer and process. */
+  issuer(name: string): IssuerVerifier
+  /** Where rate limits are counted; one per process. */
+  readonly limits: LimitStore
+}
+
+export interface PluginCache<Value> {
+  get(key: string): Value | undefined
+  set(key: string, value: Value): void
+  delete(key: string): void
+}
+
+export interface PluginMetrics {
+  counter(name: string, help: string, labels: readonly string[]): { inc(labels: Record<string, string>, by?: number): void }
+  gauge(name: string, help: string, labels: readonly string[]): { set(labels: Record<string, string>, value: number): void }
+}
+
+/** What is known of one request while it is under way: `request.gateway`. */
+export interface RequestGateway {
+  readonly protocol: Protocol
+  readonly requestId: string
+  readonly traceId: string
+  /** Address of the client: the socket's, or the one that a trusted proxy vouches for. */
+  readonly clientIp: string
+  /** Milliseconds on the clock of `performance.now()`. */
+  readonly startTime: number
+  /** Service and method of a gRPC call; null for other protocols. */
+  readonly rpc: { readonly service: string; readonly method: string } | null
+  /** Set by the `authenticate` plugin that accepts the request. A route that is not public is never proxied without. */
+  identity: Identity | null
+  /** Parameters of the match's path, decoded. */
+  readonly params: Readonly<Record<string, string>>
+  /** Largest request body in bytes; a `guard` plugin may lower or raise it. */
+  maxBody: number
+  /** Another request id than the gateway's own, for logs and the upstream. */
+  useRequestId(id: string): void
+  /** Called once when this request ends, after the route's outcome listeners. */
+  onEnd(listener: () => void): void
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    gateway: RequestGateway
+  }
+}
