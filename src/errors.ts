@@ -19,34 +19,169 @@ function reason(status: number, code: ReasonEntry['code'], title: string, explan
 }
 
 export const reasons = Object.freeze({
-  'token.missing': reason(401, 'SP_TOKEN_MISSING', 'Authentication required', 'The request carries no credential that the route accepts.'),
-  'token.expired': reason(401, 'SP_TOKEN_EXPIRED', 'The token has expired', 'The `exp` of the token lies in the past by more than the clock tolerance.'),
-  'token.invalid': reason(401, 'SP_TOKEN_INVALID', 'The token is not valid', 'The token is malformed, its signature or algorithm is wrong, or a required claim is missing.'),
-  'token.audience': reason(401, 'SP_TOKEN_AUDIENCE', 'The token is for another audience', 'The `aud` of the token names none of the audiences of the issuer.'),
-  'token.issuer': reason(401, 'SP_TOKEN_ISSUER', 'The token is from another issuer', 'The `iss` of the token equals none of the issuers that the route accepts.'),
-  'key.unavailable': reason(503, 'SP_KEY_UNAVAILABLE', 'Tokens cannot be verified at the moment', 'The keys of the issuer were never fetched, or are older than `staleIfError`. The issuer is down or unreachable.'),
-  'scope.missing': reason(403, 'SP_SCOPE_MISSING', 'A required scope is missing', 'The identity lacks a scope that the route asks for.'),
+  'token.missing': reason(
+    401,
+    'SP_TOKEN_MISSING',
+    'Authentication required',
+    'The request carries no credential that the route accepts.'
+  ),
+  'token.expired': reason(
+    401,
+    'SP_TOKEN_EXPIRED',
+    'The token has expired',
+    'The `exp` of the token lies in the past by more than the clock tolerance.'
+  ),
+  'token.invalid': reason(
+    401,
+    'SP_TOKEN_INVALID',
+    'The token is not valid',
+    'The token is malformed, its signature or algorithm is wrong, or a required claim is missing.'
+  ),
+  'token.audience': reason(
+    401,
+    'SP_TOKEN_AUDIENCE',
+    'The token is for another audience',
+    'The `aud` of the token names none of the audiences of the issuer.'
+  ),
+  'token.issuer': reason(
+    401,
+    'SP_TOKEN_ISSUER',
+    'The token is from another issuer',
+    'The `iss` of the token equals none of the issuers that the route accepts.'
+  ),
+  'key.unavailable': reason(
+    503,
+    'SP_KEY_UNAVAILABLE',
+    'Tokens cannot be verified at the moment',
+    'The keys of the issuer were never fetched, or are older than `staleIfError`. The issuer is down or unreachable.'
+  ),
+  'scope.missing': reason(
+    403,
+    'SP_SCOPE_MISSING',
+    'A required scope is missing',
+    'The identity lacks a scope that the route asks for.'
+  ),
   'policy.denied': reason(403, 'SP_POLICY_DENIED', 'Not allowed', 'The policy of the route says no.'),
-  'policy.error': reason(403, 'SP_POLICY_ERROR', 'Not allowed', 'The policy of the route failed to evaluate, which denies. The log line says why.'),
-  'rate.exceeded': reason(429, 'SP_RATE_EXCEEDED', 'Too many requests', 'A rate limit of the route is used up. `Retry-After` says when to come back.'),
-  'concurrency.exceeded': reason(429, 'SP_CONCURRENCY_EXCEEDED', 'Too many requests at once', 'The concurrency limit of the route is reached.'),
-  'protocol.method': reason(405, 'SP_PROTOCOL_METHOD', 'Method not allowed', 'The route does not take this method. `Allow` lists those it takes.'),
-  'protocol.content_type': reason(415, 'SP_PROTOCOL_CONTENT_TYPE', 'Unsupported content type', 'The route does not take bodies of this content type.'),
-  'protocol.origin': reason(403, 'SP_PROTOCOL_ORIGIN', 'Origin not allowed', 'The `Origin` of the request is not one that the route allows.'),
-  'protocol.size': reason(413, 'SP_PROTOCOL_SIZE', 'Content too large', 'The body is larger than the route allows, with or without a Content-Length.'),
-  'request.malformed': reason(400, 'SP_REQUEST_MALFORMED', 'Bad request', 'The request breaks HTTP, or its target or headers could be read in two ways. It is refused, not normalised. Some rows have a status of their own: 405, 408, 414, 417, 431, 501.'),
-  'route.none': reason(404, 'SP_ROUTE_NONE', 'No route', 'No route matches the host, path, method and headers of the request.'),
-  'upstream.connect': reason(502, 'SP_UPSTREAM_CONNECT', 'The upstream cannot be reached', 'The connection to the upstream was refused, or its name does not resolve.'),
-  'upstream.timeout': reason(504, 'SP_UPSTREAM_TIMEOUT', 'The upstream did not answer in time', 'A connect, response or idle timeout of the upstream or the route has passed.'),
-  'upstream.reset': reason(502, 'SP_UPSTREAM_RESET', 'The upstream broke the connection', 'The upstream closed the connection before its answer was complete.'),
-  'upstream.tls': reason(502, 'SP_UPSTREAM_TLS', 'The upstream is not trusted', 'The TLS handshake failed or the certificate of the upstream does not verify.'),
-  'upstream.protocol': reason(502, 'SP_UPSTREAM_PROTOCOL', 'The upstream sent an invalid answer', 'The answer of the upstream breaks HTTP.'),
-  'upstream.breaker': reason(503, 'SP_UPSTREAM_BREAKER', 'The upstream is resting', 'The circuit breaker of the upstream is open.'),
-  'upstream.saturated': reason(503, 'SP_UPSTREAM_SATURATED', 'The upstream is busy', '`maxInFlight` requests are under way at the upstream already.'),
-  'client.aborted': reason(499, 'SP_CLIENT_ABORTED', 'The client has gone', 'The client closed its connection before its answer was complete.'),
-  'gateway.draining': reason(503, 'SP_GATEWAY_DRAINING', 'The gateway is shutting down', 'The request arrived after the drain deadline.'),
-  'gateway.overloaded': reason(503, 'SP_GATEWAY_OVERLOADED', 'The gateway is overloaded', 'The event loop lags more than `limits.overload.eventLoopLag`.'),
-  'plugin.failed': reason(500, 'SP_PLUGIN_FAILED', 'Internal error', 'A plugin threw, or let a request through without a decision. The log line names the plugin.')
+  'policy.error': reason(
+    403,
+    'SP_POLICY_ERROR',
+    'Not allowed',
+    'The policy of the route failed to evaluate, which denies. The log line says why.'
+  ),
+  'rate.exceeded': reason(
+    429,
+    'SP_RATE_EXCEEDED',
+    'Too many requests',
+    'A rate limit of the route is used up. `Retry-After` says when to come back.'
+  ),
+  'concurrency.exceeded': reason(
+    429,
+    'SP_CONCURRENCY_EXCEEDED',
+    'Too many requests at once',
+    'The concurrency limit of the route is reached.'
+  ),
+  'protocol.method': reason(
+    405,
+    'SP_PROTOCOL_METHOD',
+    'Method not allowed',
+    'The route does not take this method. `Allow` lists those it takes.'
+  ),
+  'protocol.content_type': reason(
+    415,
+    'SP_PROTOCOL_CONTENT_TYPE',
+    'Unsupported content type',
+    'The route does not take bodies of this content type.'
+  ),
+  'protocol.origin': reason(
+    403,
+    'SP_PROTOCOL_ORIGIN',
+    'Origin not allowed',
+    'The `Origin` of the request is not one that the route allows.'
+  ),
+  'protocol.size': reason(
+    413,
+    'SP_PROTOCOL_SIZE',
+    'Content too large',
+    'The body is larger than the route allows, with or without a Content-Length.'
+  ),
+  'request.malformed': reason(
+    400,
+    'SP_REQUEST_MALFORMED',
+    'Bad request',
+    'The request breaks HTTP, or its target or headers could be read in two ways. It is refused, not normalised. Some rows have a status of their own: 405, 408, 414, 417, 431, 501.'
+  ),
+  'route.none': reason(
+    404,
+    'SP_ROUTE_NONE',
+    'No route',
+    'No route matches the host, path, method and headers of the request.'
+  ),
+  'upstream.connect': reason(
+    502,
+    'SP_UPSTREAM_CONNECT',
+    'The upstream cannot be reached',
+    'The connection to the upstream was refused, or its name does not resolve.'
+  ),
+  'upstream.timeout': reason(
+    504,
+    'SP_UPSTREAM_TIMEOUT',
+    'The upstream did not answer in time',
+    'A connect, response or idle timeout of the upstream or the route has passed.'
+  ),
+  'upstream.reset': reason(
+    502,
+    'SP_UPSTREAM_RESET',
+    'The upstream broke the connection',
+    'The upstream closed the connection before its answer was complete.'
+  ),
+  'upstream.tls': reason(
+    502,
+    'SP_UPSTREAM_TLS',
+    'The upstream is not trusted',
+    'The TLS handshake failed or the certificate of the upstream does not verify.'
+  ),
+  'upstream.protocol': reason(
+    502,
+    'SP_UPSTREAM_PROTOCOL',
+    'The upstream sent an invalid answer',
+    'The answer of the upstream breaks HTTP.'
+  ),
+  'upstream.breaker': reason(
+    503,
+    'SP_UPSTREAM_BREAKER',
+    'The upstream is resting',
+    'The circuit breaker of the upstream is open.'
+  ),
+  'upstream.saturated': reason(
+    503,
+    'SP_UPSTREAM_SATURATED',
+    'The upstream is busy',
+    '`maxInFlight` requests are under way at the upstream already.'
+  ),
+  'client.aborted': reason(
+    499,
+    'SP_CLIENT_ABORTED',
+    'The client has gone',
+    'The client closed its connection before its answer was complete.'
+  ),
+  'gateway.draining': reason(
+    503,
+    'SP_GATEWAY_DRAINING',
+    'The gateway is shutting down',
+    'The request arrived after the drain deadline.'
+  ),
+  'gateway.overloaded': reason(
+    503,
+    'SP_GATEWAY_OVERLOADED',
+    'The gateway is overloaded',
+    'The event loop lags more than `limits.overload.eventLoopLag`.'
+  ),
+  'plugin.failed': reason(
+    500,
+    'SP_PLUGIN_FAILED',
+    'Internal error',
+    'A plugin threw, or let a request through without a decision. The log line names the plugin.'
+  )
 })
 
 export type Reason = keyof typeof reasons

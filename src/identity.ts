@@ -1,5 +1,12 @@
 /** How a request proved who it is from. */
-export type IdentityKind = 'jwt' | 'session' | 'api-key' | 'mtls' | 'introspection' | 'forward-auth' | 'custom'
+export type IdentityKind =
+  | 'jwt'
+  | 'session'
+  | 'api-key'
+  | 'mtls'
+  | 'introspection'
+  | 'forward-auth'
+  | 'custom'
 
 /**
  * Who a request is from, once an `authenticate` plugin has decided. Built once per credential and shared by every

@@ -118,12 +118,17 @@ const issuer = object(
   {
     issuer: text('The issuer identifier: `iss` of its tokens, byte for byte. https, or http on loopback.'),
     audience: texts('Audiences that are accepted: a token must name one of them in `aud`.', { minItems: 1 }),
-    algorithms: Type.Array(choice(signingAlgorithms, 'Signature algorithm.'), {
-      minItems: 1,
-      uniqueItems: true,
-      default: ['RS256', 'ES256'],
-      description: 'Signature algorithms that are accepted. Symmetric ones and `none` never are.'
-    }),
+    algorithms: Type.Array(
+      choice(signingAlgorithms, 'Signature algorithm.', {
+        'x-remedy': `write asymmetric ones: ${signingAlgorithms.join(', ')}`
+      }),
+      {
+        minItems: 1,
+        uniqueItems: true,
+        default: ['RS256', 'ES256'],
+        description: 'Signature algorithms that are accepted. Symmetric ones and `none` never are.'
+      }
+    ),
     jwks: object(
       {
         url: Type.Optional(text('Where the keys are. Found by discovery when left out.')),
@@ -319,7 +324,7 @@ const weightedUpstream = object(
 )
 
 /** The shape of a `plugins` list for whoever does not know the plugins; `configSchema` knows them. */
-function pluginUses(description: string, items: object = { type: ['string', 'object'] }) {
+function pluginUses(description: string, items: object = {}) {
   return Type.Unsafe<PluginUse[]>({ type: 'array', items, default: [], description })
 }
 

@@ -89,7 +89,7 @@ export function percentage(description: string, options: { default?: string } = 
 export function choice<const Choices extends readonly (string | number)[]>(
   choices: Choices,
   description: string,
-  options: { default?: Choices[number] } = {}
+  options: { default?: Choices[number]; 'x-remedy'?: string } = {}
 ): TUnsafe<Choices[number]> {
   return Type.Unsafe<Choices[number]>({ enum: [...choices], description, ...options })
 }
@@ -109,7 +109,7 @@ export function secret(description: string): TUnsafe<SecretRef> {
     additionalProperties: false,
     minProperties: 1,
     maxProperties: 1,
-    format: 'secret',
+    'x-secret': true,
     description
   })
 }

@@ -3,8 +3,8 @@ import type { Config } from '../config/schema.ts'
 import type { Reason, RefusalOptions } from '../errors.ts'
 import type { Identity } from '../identity.ts'
 import type { IssuerVerifier } from '../issuer/keys.ts'
-import type { OutcomeListener, Protocol } from '../outcome.ts'
 import type { Logger } from '../log.ts'
+import type { OutcomeListener, Protocol } from '../outcome.ts'
 import type { LimitStore } from '../store/contract.ts'
 
 /** The phases, in the order in which they run; inside a phase the order is the YAML's. */
@@ -78,8 +78,16 @@ export interface PluginCache<Value> {
 }
 
 export interface PluginMetrics {
-  counter(name: string, help: string, labels: readonly string[]): { inc(labels: Record<string, string>, by?: number): void }
-  gauge(name: string, help: string, labels: readonly string[]): { set(labels: Record<string, string>, value: number): void }
+  counter(
+    name: string,
+    help: string,
+    labels: readonly string[]
+  ): { inc(labels: Record<string, string>, by?: number): void }
+  gauge(
+    name: string,
+    help: string,
+    labels: readonly string[]
+  ): { set(labels: Record<string, string>, value: number): void }
 }
 
 /** What is known of one request while it is under way: `request.gateway`. */

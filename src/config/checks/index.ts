@@ -1,0 +1,31 @@
+import { checkAccess } from './access.ts'
+import type { Check } from './context.ts'
+import { checkExternalUrl } from './external-url.ts'
+import { checkIssuers } from './issuers.ts'
+import { checkListeners } from './listeners.ts'
+import { checkMatches } from './matches.ts'
+import { checkNames } from './names.ts'
+import { checkOverlaps } from './overlaps.ts'
+import { checkPluginOptions } from './plugin-options.ts'
+import { checkRewrites } from './rewrites.ts'
+import { checkRouteUpstreams } from './route-upstreams.ts'
+import { checkSecrets } from './secrets.ts'
+import { checkUnsupported } from './unsupported.ts'
+import { checkUpstreamUrls } from './upstream-urls.ts'
+
+/** Every rule that no schema can state. */
+export const checks: readonly Check[] = [
+  checkNames,
+  checkExternalUrl,
+  checkListeners,
+  checkIssuers,
+  checkUpstreamUrls,
+  checkMatches,
+  checkRewrites,
+  checkOverlaps,
+  checkRouteUpstreams,
+  checkAccess,
+  checkPluginOptions,
+  checkSecrets,
+  checkUnsupported
+]

@@ -1,0 +1,86 @@
+import type { Path } from '../config-problem.ts'
+import type { Config } from '../schema.ts'
+import type { Check } from './context.ts'
+
+interface Unsupported {
+  /** What it is, for the message. */
+  what: string
+  remedy: string
+  /** Where it is used. */
+  find(config: Config): Path[]
+}
+
+/** Keys of the language that this version does not act on. They are refused, never ignored. This list only shrinks. */
+const unsupported: readonly Unsupported[] = [
+  {
+    what: 'cleartext HTTP/2',
+    remedy: 'remove listeners.h2c and use listeners.http',
+    find: config => (config.listeners.h2c ? [['listeners', 'h2c']] : [])
+  },
+  {
+    what: 'TLS on a listener',
+    remedy: 'remove listeners.https and end TLS in front of the gateway',
+    find: config => (config.listeners.https ? [['listeners', 'https']] : [])
+  },
+  {
+    what: 'gRPC',
+    remedy: 'remove the route',
+    find: config => routesWhere(config, 'grpc')
+  },
+  {
+    what: 'WebSocket',
+    remedy: 'remove the route',
+    find: config => routesWhere(config, 'websocket')
+  },
+  {
+    what: 'HTTP/2 to an upstream',
+    remedy: 'write protocol: http1',
+    find: config =>
+      Object.entries(config.upstreams)
+        .filter(([, upstream]) => upstream.protocol !== 'http1')
+        .map(([name]) => ['upstreams', name, 'protocol'])
+  },
+  {
+    what: 'weighted upstreams',
+    remedy: 'write upstream: and one name',
+    find: config =>
+      Object.entries(config.routes)
+        .filter(([, route]) => route.upstreams)
+        .map(([name]) => ['routes', name, 'upstreams'])
+  },
+  {
+    what: 'the gateway as a client of an issuer',
+    remedy: 'remove client',
+    find: config =>
+      Object.entries(config.issuers)
+        .filter(([, issuer]) => issuer.client)
+        .map(([name]) => ['issuers', name, 'client'])
+  },
+  {
+    what: 'sign-in sessions',
+    remedy: 'remove session',
+    find: config => (config.session ? [['session']] : [])
+  },
+  {
+    what: 'signed identity',
+    remedy: 'remove identity.sign',
+    find: config => (config.identity?.sign ? [['identity', 'sign']] : [])
+  },
+  {
+    what: 'Redis',
+    remedy: 'remove redis: limits then count per replica',
+    find: config => (config.redis ? [['redis']] : [])
+  }
+]
+
+export const checkUnsupported: Check = ({ config, report }) => {
+  for (const { what, remedy, find } of unsupported) {
+    for (const path of find(config)) report(path, `this version does not support ${what}`, remedy)
+  }
+}
+
+function routesWhere(config: Config, protocol: string): Path[] {
+  return Object.entries(config.routes)
+    .filter(([, route]) => route.match.protocol === protocol)
+    .map(([name]) => ['routes', name, 'match', 'protocol'])
+}
