@@ -6,7 +6,7 @@ import fastifyJwt from '@fastify/jwt'
 import Fastify from 'fastify'
 import { SignJWT } from 'jose'
 import { pino } from 'pino'
-import { IssuerRegistry } from '../../src/issuer/registry.ts'
+import { IssuerRegistry } from '../../src/issuer/keys.ts'
 import { goodClaims, localIssuer, makeKey } from '../../test/fixtures/issuer.ts'
 
 const ends: (() => unknown)[] = []
