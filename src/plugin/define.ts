@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Config } from '../config/schema.ts'
 import type { Reason, RefusalOptions } from '../errors.ts'
 import type { Identity } from '../identity.ts'
@@ -18,6 +18,13 @@ export type Phase = (typeof phases)[number]
 export interface GatewayPlugin<Options = Record<string, unknown>> {
   name: string
   phase: Phase
+  /** Optional: these options need another phase than `phase` (a limit by address stands before authentication). */
+  phaseFor?(options: Options): Phase
+  /**
+   * Optional: methods that the route takes beside those of its match, because the plugin answers them itself
+   * (`OPTIONS`, for a preflight). The plugin refuses such a request when it does not answer it.
+   */
+  readonly methods?: readonly string[]
   /** JSON Schema (2020-12) of the options; formats `duration`, `size` and `cidr` are converted (ms, bytes, as is). */
   schema: object
   /**
@@ -69,6 +76,12 @@ export interface PluginGateway {
   issuer(name: string): IssuerVerifier
   /** Where rate limits are counted; one per process. */
   readonly limits: LimitStore
+  /**
+   * Whom to count a request for: `identity.subject`, `identity.issuer`, `client.ip`, `route` or `header:NAME`. The
+   * function that it gives turns a request into a short key, different for different principals. Throws at once when
+   * the route is public and `by` needs an identity; the function throws when a request has none.
+   */
+  principal(by: string): (request: FastifyRequest) => string
 }
 
 export interface PluginCache<Value> {
@@ -107,9 +120,19 @@ export interface RequestGateway {
   readonly params: Readonly<Record<string, string>>
   /** Largest request body in bytes; a `guard` plugin may lower or raise it. */
   maxBody: number
+  /**
+   * Changes to the headers that go to the upstream: a value sets, null removes. Names in lower case. Null at first; a
+   * `transform` plugin with fixed rules assigns a frozen object made at build time, or merges into what is there.
+   */
+  upstreamHeaders: Readonly<Record<string, string | null>> | null
+  /**
+   * Headers of the upstream's answer that the client does not get, in lower case; null at first. Those that a plugin
+   * sets with `reply.header` are kept.
+   */
+  removeResponseHeaders: readonly string[] | null
   /** Another request id than the gateway's own, for logs and the upstream. */
   useRequestId(id: string): void
-  /** Called once when this request ends, after the route's outcome listeners. */
+  /** Called once when this request ends, after the route's outcome listeners; at once when it has ended already. */
   onEnd(listener: () => void): void
 }
 
