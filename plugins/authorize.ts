@@ -69,7 +69,9 @@ export default {
   check({ allow, scopes, groups, roles }) {
     if (allow === undefined) {
       if (scopes ?? groups ?? roles) return []
-      return [{ path: [], message: 'there is nothing to decide by', remedy: 'add allow, scopes, groups or roles' }]
+      return [
+        { path: [], message: 'there is nothing to decide by', remedy: 'add allow, scopes, groups or roles' }
+      ]
     }
     const compiled = compile(allow)
     return 'problem' in compiled ? [compiled.problem] : []

@@ -32,7 +32,7 @@ const upstreamPolicy = Object.freeze([
 export default {
   name: 'cors',
   phase: 'guard',
-  methods: ['OPTIONS'],
+  answersPreflight: true,
   schema: {
     type: 'object',
     description: 'Tells browsers which other sites may call the route.',
@@ -99,10 +99,8 @@ export default {
     const { gateway } = route
     const any = options.origins.includes('*')
     const origins: ReadonlySet<string> = new Set(options.origins)
-    const takesOptions = gateway.methods.length === 0 || gateway.methods.includes('OPTIONS')
     const methods =
       options.methods ?? (gateway.methods.length > 0 ? [...gateway.methods] : ['GET', 'HEAD', 'POST'])
-    const allow = { headers: { allow: gateway.methods.join(', ') } }
     const setHeaders = handlerOf(route, {
       origin: any ? '*' : options.origins,
       methods,
@@ -119,11 +117,9 @@ export default {
       reply.header('vary', 'Origin')
       const { origin } = request.headers
       if (request.method !== 'OPTIONS') return setHeaders(request, reply, done)
-      if (origin === undefined || request.headers['access-control-request-method'] === undefined) {
-        // Not a preflight. It is here only because the route takes OPTIONS for the sake of preflights.
-        if (!takesOptions) gateway.deny('protocol.method', allow)
-        return done()
-      }
+      const isPreflight =
+        origin !== undefined && request.headers['access-control-request-method'] !== undefined
+      if (!isPreflight) return done()
       if (!any && !origins.has(origin)) gateway.deny('protocol.origin')
       setHeaders(request, reply, done)
     })

@@ -54,7 +54,7 @@ export class KeyManager {
     }
     this.#fetchContext = { fetch: options.fetch, timers: options.timers, signal: this.#abort.signal }
     // Not awaited: an issuer that is down stops no start.
-    this.#refresh()
+    void this.#refresh()
   }
 
   /** Seconds since the keys were last fetched; undefined before. */

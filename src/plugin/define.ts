@@ -20,11 +20,6 @@ export interface GatewayPlugin<Options = Record<string, unknown>> {
   phase: Phase
   /** Optional: these options need another phase than `phase` (a limit by address stands before authentication). */
   phaseFor?(options: Options): Phase
-  /**
-   * Optional: methods that the route takes beside those of its match, because the plugin answers them itself
-   * (`OPTIONS`, for a preflight). The plugin refuses such a request when it does not answer it.
-   */
-  readonly methods?: readonly string[]
   /** JSON Schema (2020-12) of the options; formats `duration`, `size` and `cidr` are converted (ms, bytes, as is). */
   schema: object
   /**
@@ -32,6 +27,8 @@ export interface GatewayPlugin<Options = Record<string, unknown>> {
    * an expression that does not type-check). Every problem is reported at its line of the YAML.
    */
   check?(options: Options, config: Config): OptionProblem[]
+  /** The plugin answers true CORS preflights, so those are matched to the route by the method that they ask about. */
+  readonly answersPreflight?: true
   /** Called once per route with the route's own encapsulated Fastify instance. May be async. */
   register(route: RouteInstance, options: Options): void | Promise<void>
 }
@@ -90,17 +87,27 @@ export interface PluginCache<Value> {
   delete(key: string): void
 }
 
+/**
+ * Metrics of a plugin: those of the catalogue by their name, or new ones. Children are looked up by label values, in the
+ * order of the declared labels; keep them where the hot path is, a lookup costs more than a count.
+ */
 export interface PluginMetrics {
   counter(
     name: string,
     help: string,
     labels: readonly string[]
-  ): { inc(labels: Record<string, string>, by?: number): void }
+  ): { child(...values: string[]): { value: number } }
   gauge(
     name: string,
     help: string,
     labels: readonly string[]
-  ): { set(labels: Record<string, string>, value: number): void }
+  ): { child(...values: string[]): { value: number } }
+  /** Seconds; buckets from 1 ms to 60 s. */
+  histogram(
+    name: string,
+    help: string,
+    labels: readonly string[]
+  ): { child(...values: string[]): { observe(seconds: number): void } }
 }
 
 /** What is known of one request while it is under way: `request.gateway`. */
