@@ -8,7 +8,12 @@ t.test('every reason has a code of its own', async t => {
 
 t.test('a refusal takes its status, code and title from the catalogue', async t => {
   const refusal = new Refusal('rate.exceeded', { headers: { 'retry-after': '3' } })
-  t.match(refusal, { reason: 'rate.exceeded', status: 429, code: 'SP_RATE_EXCEEDED', title: 'Too many requests' })
+  t.match(refusal, {
+    reason: 'rate.exceeded',
+    status: 429,
+    code: 'SP_RATE_EXCEEDED',
+    title: 'Too many requests'
+  })
   t.equal(refusal.headers?.['retry-after'], '3')
 })
 
