@@ -38,7 +38,11 @@ export default {
         description: 'Scopes that the token must have, all of them. Otherwise 403 `scope.missing`.'
       }
     },
-    oneOf: [{ required: ['issuer'] }, { required: ['issuers'] }],
+    // `properties` because Ajv's strict mode wants to see what is required.
+    oneOf: [
+      { required: ['issuer'], properties: { issuer: true } },
+      { required: ['issuers'], properties: { issuers: true } }
+    ],
     additionalProperties: false
   },
 
