@@ -69,7 +69,9 @@ export default {
   check({ allow, scopes, groups, roles }) {
     if (allow === undefined) {
       if (scopes ?? groups ?? roles) return []
-      return [{ path: [], message: 'there is nothing to decide by', remedy: 'add allow, scopes, groups or roles' }]
+      return [
+        { path: [], message: 'there is nothing to decide by', remedy: 'add allow, scopes, groups or roles' }
+      ]
     }
     const compiled = compile(allow)
     return 'problem' in compiled ? [compiled.problem] : []
@@ -243,7 +245,9 @@ class ClientView {
   readonly ip: string
   constructor(request: FastifyRequest) {
     const { clientIp } = request.gateway
-    this.ip = clientIp.startsWith('::ffff:') && clientIp.includes('.') ? clientIp.slice(7) : clientIp
+    const zone = clientIp.indexOf('%')
+    const address = zone === -1 ? clientIp : clientIp.slice(0, zone)
+    this.ip = address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address
   }
 }
 

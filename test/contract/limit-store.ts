@@ -17,17 +17,20 @@ function limitOf(algorithm: Limit['algorithm'], limit: number, burst = limit): L
 /** What every store must do, wherever it keeps its counts. `create` gives an empty store and closes it with `t`. */
 export function limitStoreContract(t: Test, create: (t: Test) => StoreCase | Promise<StoreCase>): void {
   for (const algorithm of algorithms) {
-    t.test(`${algorithm}: lets exactly as many pass as the limit says, and says how many are left`, async t => {
-      const { store } = await create(t)
-      const limit = limitOf(algorithm, 3)
-      for (const remaining of [2, 1, 0]) {
-        t.match(await store.take('k', limit), { allowed: true, remaining, retryAfter: 0 })
+    t.test(
+      `${algorithm}: lets exactly as many pass as the limit says, and says how many are left`,
+      async t => {
+        const { store } = await create(t)
+        const limit = limitOf(algorithm, 3)
+        for (const remaining of [2, 1, 0]) {
+          t.match(await store.take('k', limit), { allowed: true, remaining, retryAfter: 0 })
+        }
+        const refused = await store.take('k', limit)
+        t.match(refused, { allowed: false, remaining: 0 })
+        t.ok(refused.retryAfter > 0)
+        t.ok(refused.resetAfter >= refused.retryAfter)
       }
-      const refused = await store.take('k', limit)
-      t.match(refused, { allowed: false, remaining: 0 })
-      t.ok(refused.retryAfter > 0)
-      t.ok(refused.resetAfter >= refused.retryAfter)
-    })
+    )
 
     t.test(`${algorithm}: lets a request pass again after the time that it said`, async t => {
       const { store, advance } = await create(t)
@@ -58,7 +61,8 @@ export function limitStoreContract(t: Test, create: (t: Test) => StoreCase | Pro
     t.test(`${algorithm}: looking does not count`, async t => {
       const { store } = await create(t)
       const limit = limitOf(algorithm, 1)
-      for (let i = 0; i < 5; i++) t.match(await store.peek('k', limit), { allowed: true, remaining: 1, retryAfter: 0 })
+      for (let i = 0; i < 5; i++)
+        t.match(await store.peek('k', limit), { allowed: true, remaining: 1, retryAfter: 0 })
       t.match(await store.take('k', limit), { allowed: true })
       const seen = await store.peek('k', limit)
       t.match(seen, { allowed: false, remaining: 0 })

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
-import type { Test } from 'tap'
 import { Ajv2020 } from 'ajv/dist/2020.js'
+import type { Test } from 'tap'
 import type { RequestGateway } from '../../src/plugin/define.ts'
 import { phases } from '../../src/plugin/define.ts'
 import { identity, testRoute, testRoutes, type Use } from '../fixtures/route.ts'
@@ -34,10 +34,13 @@ export function pluginContract(t: Test, { plugin, file, written, options }: Plug
     const validate = ajv.compile(plugin.schema)
     for (const sample of written) {
       t.ok(validate(sample), `accepts ${JSON.stringify(sample)}: ${ajv.errorsText(validate.errors)}`)
-      const list = Array.isArray(sample) ? [{ ...sample[0], unheardOf: 1 }] : { ...(sample as object), unheardOf: 1 }
+      const list = Array.isArray(sample)
+        ? [{ ...sample[0], unheardOf: 1 }]
+        : { ...(sample as object), unheardOf: 1 }
       t.equal(validate(list), false, 'refuses a key that it does not know')
     }
-    if (plugin.check) t.same(plugin.check(options as never, {} as never), [], 'has nothing against its own options')
+    if (plugin.check)
+      t.same(plugin.check(options as never, {} as never), [], 'has nothing against its own options')
   })
 
   t.test(`${plugin.name} loads from a folder without node_modules of ours`, async t => {
@@ -125,7 +128,8 @@ function headersOf(answer: Response): Record<string, string> {
 }
 
 function undescribed(schema: unknown, path: string[]): string[] {
-  if (Array.isArray(schema)) return schema.flatMap((part, index) => undescribed(part, [...path, String(index)]))
+  if (Array.isArray(schema))
+    return schema.flatMap((part, index) => undescribed(part, [...path, String(index)]))
   if (typeof schema !== 'object' || schema === null) return []
   return Object.entries(schema).flatMap(([key, part]) => {
     if (key !== 'properties') return undescribed(part, [...path, key])
@@ -135,4 +139,3 @@ function undescribed(schema: unknown, path: string[]): string[] {
     ])
   })
 }
-

@@ -17,7 +17,12 @@ const cases: Record<string, Omit<PluginCase, 'file'>> = {
       { allow: '"orders:read" in identity.scopes', mode: 'shadow' },
       { scopes: ['internal'], groups: ['ops'] }
     ],
-    options: { allow: '"orders:read" in identity.scopes', scopes: ['orders:read'], groups: ['ops'], roles: ['reader'] }
+    options: {
+      allow: '"orders:read" in identity.scopes',
+      scopes: ['orders:read'],
+      groups: ['ops'],
+      roles: ['reader']
+    }
   },
   'body-limit': { plugin: bodyLimit, written: [{ max: '1Mi' }], options: { max: 1024 } },
   concurrency: {
@@ -27,7 +32,10 @@ const cases: Record<string, Omit<PluginCase, 'file'>> = {
   },
   cors: {
     plugin: cors,
-    written: [{ origins: ['https://shop.example.com'], credentials: true, maxAge: '10m' }, { origins: ['*'] }],
+    written: [
+      { origins: ['https://shop.example.com'], credentials: true, maxAge: '10m' },
+      { origins: ['*'] }
+    ],
     options: { origins: ['https://shop.example.com'], credentials: true, maxAge: 600_000 }
   },
   headers: {
@@ -36,7 +44,10 @@ const cases: Record<string, Omit<PluginCase, 'file'>> = {
       { response: { set: { 'x-frame-options': 'DENY' }, remove: ['server'] } },
       { request: { remove: ['cookie'] } }
     ],
-    options: { request: { set: { 'x-tenant': 'a' } }, response: { set: { 'x-frame-options': 'DENY' }, remove: ['server'] } }
+    options: {
+      request: { set: { 'x-tenant': 'a' } },
+      response: { set: { 'x-frame-options': 'DENY' }, remove: ['server'] }
+    }
   },
   'ip-filter': {
     plugin: ipFilter,
@@ -48,7 +59,13 @@ const cases: Record<string, Omit<PluginCase, 'file'>> = {
     written: [
       { contentTypes: ['application/json', 'image/*'] },
       { methods: ['GET'], maxBody: '1Mi', maxHeaderBytes: '8Ki' },
-      { origins: ['https://shop.example.com'], subprotocols: ['prices.v1'], maxMessage: '64Ki', idle: '60s', lifetime: '4h' },
+      {
+        origins: ['https://shop.example.com'],
+        subprotocols: ['prices.v1'],
+        maxMessage: '64Ki',
+        idle: '60s',
+        lifetime: '4h'
+      },
       { rpcs: ['shop.v1.Orders/Get'] }
     ],
     options: { methods: ['GET', 'POST'], maxBody: 1024, contentTypes: ['application/json'] }
@@ -73,5 +90,7 @@ const cases: Record<string, Omit<PluginCase, 'file'>> = {
 }
 
 for (const [name, one] of Object.entries(cases)) {
-  t.test(name, async t => pluginContract(t, { ...one, file: new URL(`../../plugins/${name}.ts`, import.meta.url) }))
+  t.test(name, async t =>
+    pluginContract(t, { ...one, file: new URL(`../../plugins/${name}.ts`, import.meta.url) })
+  )
 }

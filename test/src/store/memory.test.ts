@@ -72,14 +72,21 @@ t.test('a closed store is empty', async t => {
 
 /** Arrivals: how long after the one before, in ms; often 0 and often just at a window's edge. */
 const window = 100
-const arrivals = fc.array(fc.oneof(fc.constantFrom(0, 0, 1, window - 1, window, window + 1, 3 * window), fc.nat(60)), {
-  minLength: 1,
-  maxLength: 200,
-  size: 'max'
-})
+const arrivals = fc.array(
+  fc.oneof(fc.constantFrom(0, 0, 1, window - 1, window, window + 1, 3 * window), fc.nat(60)),
+  {
+    minLength: 1,
+    maxLength: 200,
+    size: 'max'
+  }
+)
 const runs = { numRuns: 300 }
 
-function play(limit: Limit, gaps: number[], see: (now: number, result: LimitResult, accepted: number[]) => void) {
+function play(
+  limit: Limit,
+  gaps: number[],
+  see: (now: number, result: LimitResult, accepted: number[]) => void
+) {
   const { store, now, advance } = clocked()
   const accepted: number[] = []
   for (const gap of gaps) {
@@ -111,19 +118,25 @@ t.test('sliding window: agrees with two windows counted from a log', async () =>
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 12 }), arrivals, (limit, gaps) => {
       let start = Number.NEGATIVE_INFINITY
-      const all = play({ algorithm: 'sliding-window', limit, window, burst: limit }, gaps, (now, result, accepted) => {
-        if (now - start >= 2 * window) start = now
-        else if (now - start >= window) start += window
-        // A window that nobody used, with nothing before it, starts with who comes next.
-        if (!accepted.some(time => time >= start - window)) start = now
-        const current = accepted.filter(time => time >= start).length
-        const previous = accepted.filter(time => time >= start - window && time < start).length
-        const weighted = previous * (1 - (now - start) / window) + current
-        if (result.allowed !== weighted + 1 <= limit + 1e-6) throw new Error(`at ${now}: ${weighted} of ${limit}`)
-      })
+      const all = play(
+        { algorithm: 'sliding-window', limit, window, burst: limit },
+        gaps,
+        (now, result, accepted) => {
+          if (now - start >= 2 * window) start = now
+          else if (now - start >= window) start += window
+          // A window that nobody used, with nothing before it, starts with who comes next.
+          if (!accepted.some(time => time >= start - window)) start = now
+          const current = accepted.filter(time => time >= start).length
+          const previous = accepted.filter(time => time >= start - window && time < start).length
+          const weighted = previous * (1 - (now - start) / window) + current
+          if (result.allowed !== weighted + 1 <= limit + 1e-6)
+            throw new Error(`at ${now}: ${weighted} of ${limit}`)
+        }
+      )
       for (const from of all) {
         const stretch = all.filter(time => time >= from && time < from + window).length
-        if (stretch >= 2 * limit && stretch > limit) throw new Error(`${stretch} in one stretch, limit ${limit}`)
+        if (stretch >= 2 * limit && stretch > limit)
+          throw new Error(`${stretch} in one stretch, limit ${limit}`)
       }
     }),
     runs
@@ -169,7 +182,11 @@ t.test('token bucket: never more than burst + rate * time, and never refuses wha
 })
 
 t.test('whoever waits as long as it was told passes, and not before', async () => {
-  const algorithm = fc.constantFrom('fixed-window', 'sliding-window', 'token-bucket' as const) as fc.Arbitrary<Limit['algorithm']>
+  const algorithm = fc.constantFrom(
+    'fixed-window',
+    'sliding-window',
+    'token-bucket' as const
+  ) as fc.Arbitrary<Limit['algorithm']>
   fc.assert(
     fc.property(algorithm, fc.integer({ min: 1, max: 12 }), arrivals, (algorithm, limit, gaps) => {
       const { store, advance } = clocked()
@@ -181,7 +198,8 @@ t.test('whoever waits as long as it was told passes, and not before', async () =
         advance(result.retryAfter * 0.99)
         if (store.peek('k', rule).allowed) throw new Error('one could have come back earlier')
         advance(result.retryAfter * 0.01 + 1e-6)
-        if (!(store.take('k', rule) as LimitResult).allowed) throw new Error(`told to wait ${result.retryAfter}`)
+        if (!(store.take('k', rule) as LimitResult).allowed)
+          throw new Error(`told to wait ${result.retryAfter}`)
       }
     }),
     runs
