@@ -1,11 +1,14 @@
 import type { Reason } from './errors.ts'
 import type { Identity } from './identity.ts'
 
-/** How one request ended. Made exactly once per request, whatever the ending; read by logs, metrics and plugins. */
-export interface Outcome {
+export type Protocol = 'http' | 'grpc' | 'websocket'
+export type OutcomeListener = (outcome: Outcome) => void
+
+export interface OutcomeFields {
   readonly requestId: string
   readonly traceId: string
-  readonly route: string | 'none'
+  /** Name of the route; `none` when no route matched. */
+  readonly route: string
   readonly upstream: string | null
   readonly protocol: Protocol
   readonly method: string
@@ -22,15 +25,87 @@ export interface Outcome {
   /** Log-only text beside the reason. */
   readonly detail: string | null
   readonly identity: Identity | null
-  /** Milliseconds from the first byte of the request head to the end. */
+  /** Milliseconds from the head of the request to the end. */
   readonly duration: number
   /** Milliseconds from dispatch to the end of the upstream's answer; null when no upstream was asked. */
   readonly upstreamDuration: number | null
-  /** Bytes of the request body as forwarded and of the response body as sent. */
+  /** Bytes of the request body as forwarded, and of the response body as sent. */
   readonly bytesIn: number
   readonly bytesOut: number
   readonly userAgent: string
 }
 
-export type OutcomeListener = (outcome: Outcome) => void
-export type Protocol = 'http' | 'grpc' | 'websocket'
+/** How one request ended. Made exactly once per request, whatever the ending; read by logs, metrics and plugins. */
+export interface Outcome extends OutcomeFields {
+  /** What a log says of it beside the route: one flat object; nothing of the query, the header or the credential. */
+  line(): Record<string, string | number | null>
+}
+
+const maxUserAgent = 256
+
+export class RequestOutcome implements Outcome {
+  readonly requestId: string
+  readonly traceId: string
+  readonly route: string
+  readonly upstream: string | null
+  readonly protocol: Protocol
+  readonly method: string
+  readonly host: string
+  readonly path: string
+  readonly clientIp: string
+  readonly status: number
+  readonly reason: Reason | null
+  readonly plugin: string | null
+  readonly detail: string | null
+  readonly identity: Identity | null
+  readonly duration: number
+  readonly upstreamDuration: number | null
+  readonly bytesIn: number
+  readonly bytesOut: number
+  readonly userAgent: string
+
+  constructor(fields: OutcomeFields) {
+    this.requestId = fields.requestId
+    this.traceId = fields.traceId
+    this.route = fields.route
+    this.upstream = fields.upstream
+    this.protocol = fields.protocol
+    this.method = fields.method
+    this.host = fields.host
+    this.path = fields.path
+    this.clientIp = fields.clientIp
+    this.status = fields.status
+    this.reason = fields.reason
+    this.plugin = fields.plugin
+    this.detail = fields.detail
+    this.identity = fields.identity
+    this.duration = fields.duration
+    this.upstreamDuration = fields.upstreamDuration
+    this.bytesIn = fields.bytesIn
+    this.bytesOut = fields.bytesOut
+    this.userAgent = fields.userAgent
+  }
+
+  line(): Record<string, string | number | null> {
+    return {
+      upstream: this.upstream,
+      protocol: this.protocol,
+      method: this.method,
+      host: this.host,
+      path: this.path,
+      status: this.status,
+      reason: this.reason,
+      refusedBy: this.plugin,
+      detail: this.detail,
+      clientIp: this.clientIp,
+      subject: this.identity === null ? null : this.identity.subject,
+      durationMs: Math.round(this.duration * 1000) / 1000,
+      upstreamMs: this.upstreamDuration === null ? null : Math.round(this.upstreamDuration * 1000) / 1000,
+      bytesIn: this.bytesIn,
+      bytesOut: this.bytesOut,
+      userAgent: this.userAgent.slice(0, maxUserAgent),
+      requestId: this.requestId,
+      traceId: this.traceId
+    }
+  }
+}

@@ -114,7 +114,7 @@ export function secret(description: string): TUnsafe<SecretRef> {
   })
 }
 
-export function port(description: string, options: { default?: number } = {}) {
+export function port(description: string, options: { default?: number; minimum?: number } = {}) {
   return Type.Integer({ minimum: 1, maximum: 65535, description, ...options })
 }
 

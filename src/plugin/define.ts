@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Config } from '../config/schema.ts'
 import type { Reason, RefusalOptions } from '../errors.ts'
 import type { Identity } from '../identity.ts'
@@ -18,6 +18,8 @@ export type Phase = (typeof phases)[number]
 export interface GatewayPlugin<Options = Record<string, unknown>> {
   name: string
   phase: Phase
+  /** Optional: these options need another phase than `phase` (a limit by address stands before authentication). */
+  phaseFor?(options: Options): Phase
   /** JSON Schema (2020-12) of the options; formats `duration`, `size` and `cidr` are converted (ms, bytes, as is). */
   schema: object
   /**
@@ -25,6 +27,8 @@ export interface GatewayPlugin<Options = Record<string, unknown>> {
    * an expression that does not type-check). Every problem is reported at its line of the YAML.
    */
   check?(options: Options, config: Config): OptionProblem[]
+  /** The plugin answers true CORS preflights, so those are matched to the route by the method that they ask about. */
+  readonly answersPreflight?: true
   /** Called once per route with the route's own encapsulated Fastify instance. May be async. */
   register(route: RouteInstance, options: Options): void | Promise<void>
 }
@@ -69,6 +73,12 @@ export interface PluginGateway {
   issuer(name: string): IssuerVerifier
   /** Where rate limits are counted; one per process. */
   readonly limits: LimitStore
+  /**
+   * Whom to count a request for: `identity.subject`, `identity.issuer`, `client.ip`, `route` or `header:NAME`. The
+   * function that it gives turns a request into a short key, different for different principals. Throws at once when
+   * the route is public and `by` needs an identity; the function throws when a request has none.
+   */
+  principal(by: string): (request: FastifyRequest) => string
 }
 
 export interface PluginCache<Value> {
@@ -77,17 +87,27 @@ export interface PluginCache<Value> {
   delete(key: string): void
 }
 
+/**
+ * Metrics of a plugin: those of the catalogue by their name, or new ones. Children are looked up by label values, in the
+ * order of the declared labels; keep them where the hot path is, a lookup costs more than a count.
+ */
 export interface PluginMetrics {
   counter(
     name: string,
     help: string,
     labels: readonly string[]
-  ): { inc(labels: Record<string, string>, by?: number): void }
+  ): { child(...values: string[]): { value: number } }
   gauge(
     name: string,
     help: string,
     labels: readonly string[]
-  ): { set(labels: Record<string, string>, value: number): void }
+  ): { child(...values: string[]): { value: number } }
+  /** Seconds; buckets from 1 ms to 60 s. */
+  histogram(
+    name: string,
+    help: string,
+    labels: readonly string[]
+  ): { child(...values: string[]): { observe(seconds: number): void } }
 }
 
 /** What is known of one request while it is under way: `request.gateway`. */
@@ -107,9 +127,19 @@ export interface RequestGateway {
   readonly params: Readonly<Record<string, string>>
   /** Largest request body in bytes; a `guard` plugin may lower or raise it. */
   maxBody: number
+  /**
+   * Changes to the headers that go to the upstream: a value sets, null removes. Names in lower case. Null at first; a
+   * `transform` plugin with fixed rules assigns a frozen object made at build time, or merges into what is there.
+   */
+  upstreamHeaders: Readonly<Record<string, string | null>> | null
+  /**
+   * Headers of the upstream's answer that the client does not get, in lower case; null at first. Those that a plugin
+   * sets with `reply.header` are kept.
+   */
+  removeResponseHeaders: readonly string[] | null
   /** Another request id than the gateway's own, for logs and the upstream. */
   useRequestId(id: string): void
-  /** Called once when this request ends, after the route's outcome listeners. */
+  /** Called once when this request ends, after the route's outcome listeners; at once when it has ended already. */
   onEnd(listener: () => void): void
 }
 

@@ -7,7 +7,8 @@ export const checkListeners: Check = ({ config, report, place }) => {
   const taken: { name: string; host: string; port: number }[] = []
   for (const name of ['http', 'h2c', 'https', 'admin'] as const) {
     const listener = config.listeners[name]
-    if (!listener) continue
+    // Port 0 is any free port: never the same one twice.
+    if (!listener || listener.port === 0) continue
     const { host, port } = listener
     const other = taken.find(
       other =>

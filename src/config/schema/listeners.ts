@@ -16,7 +16,7 @@ export const listeners = object(
   {
     http: Type.Optional(
       object(
-        { host, port: port('Port.', { default: 8080 }) },
+        { host, port: port('Port; 0 takes any free one.', { minimum: 0, default: 8080 }) },
         {
           description: 'HTTP/1.1 and WebSocket. On 0.0.0.0:8080 when no listener but `admin` is configured.'
         }
@@ -24,20 +24,20 @@ export const listeners = object(
     ),
     h2c: Type.Optional(
       object(
-        { host, port: port('Port.', { default: 8081 }) },
+        { host, port: port('Port; 0 takes any free one.', { minimum: 0, default: 8081 }) },
         { description: 'Cleartext HTTP/2, for gRPC inside a cluster.' }
       )
     ),
     https: Type.Optional(
       object(
-        { host, port: port('Port.', { default: 8443 }), tls: tlsListener },
+        { host, port: port('Port; 0 takes any free one.', { minimum: 0, default: 8443 }), tls: tlsListener },
         { description: 'TLS with ALPN h2 and http/1.1.' }
       )
     ),
     admin: object(
       {
         host: text('Address to listen on.', { default: '127.0.0.1' }),
-        port: port('Port.', { default: 9090 })
+        port: port('Port; 0 takes any free one.', { minimum: 0, default: 9090 })
       },
       {
         default: {},

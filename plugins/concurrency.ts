@@ -1,0 +1,69 @@
+import type { GatewayPlugin } from '../src/plugin/define.ts'
+
+export interface ConcurrencyOptions {
+  limit: number
+  by?: string
+}
+
+/** A cache entry that never runs out: 34 years. */
+const always = 2 ** 40
+const retryLater = { headers: { 'retry-after': '1' } }
+
+/**
+ * Bounds the requests that are under way at once, for each principal or for the whole route. A request gives its place back
+ * exactly once, however it ends: answered, refused, aborted, or closed as a WebSocket. Counted per process.
+ */
+export default {
+  name: 'concurrency',
+  phase: 'limit',
+  schema: {
+    type: 'object',
+    description: 'Bounds the requests that are under way at once.',
+    properties: {
+      limit: { type: 'integer', minimum: 1, description: 'Requests under way at once; one more gets 429.' },
+      by: {
+        type: 'string',
+        default: 'route',
+        description:
+          'Whom to count for: `route` (everybody together), `identity.subject` (issuer and subject), `identity.issuer`, `client.ip` (IPv6 by /64) or `header:NAME` (the address where the request lacks the header).'
+      }
+    },
+    required: ['limit'],
+    additionalProperties: false
+  },
+  check({ by = 'route' }) {
+    if (/^(identity\.subject|identity\.issuer|client\.ip|route|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+)$/.test(by))
+      return []
+    return [
+      {
+        path: ['by'],
+        message: `nobody is known as ${JSON.stringify(by)}`,
+        remedy: 'use identity.subject, identity.issuer, client.ip, route or header:NAME'
+      }
+    ]
+  },
+  register(route, { limit, by = 'route' }) {
+    const { gateway } = route
+    const principal = gateway.principal(by)
+
+    // Requests of the generation before are still under way after a reload, and count. Keys are there only while
+    // requests are, so the map is bounded by those.
+    const shared = gateway.cache<Map<string, number>>('under-way', { max: 16, ttl: always })
+    const name = `${by} ${limit}`
+    const underWay = shared.get(name) ?? new Map<string, number>()
+    shared.set(name, underWay)
+
+    route.addHook('onRequest', function limitConcurrency(request, _reply, done) {
+      const key = principal(request)
+      const count = underWay.get(key) ?? 0
+      if (count >= limit) gateway.deny('concurrency.exceeded', retryLater)
+      underWay.set(key, count + 1)
+      request.gateway.onEnd(function leave() {
+        const left = (underWay.get(key) ?? 1) - 1
+        if (left <= 0) underWay.delete(key)
+        else underWay.set(key, left)
+      })
+      done()
+    })
+  }
+} satisfies GatewayPlugin<ConcurrencyOptions>

@@ -1,0 +1,29 @@
+import type { GatewayPlugin } from '../src/plugin/define.ts'
+import accessLog from './access-log.ts'
+import authorize from './authorize.ts'
+import bodyLimit from './body-limit.ts'
+import concurrency from './concurrency.ts'
+import cors from './cors.ts'
+import headers from './headers.ts'
+import ipFilter from './ip-filter.ts'
+import jwt from './jwt.ts'
+import metrics from './metrics.ts'
+import protocol from './protocol.ts'
+import rateLimit from './rate-limit.ts'
+import requestId from './request-id.ts'
+
+/** Every built-in: this list is the vocabulary of `plugins:` in the YAML. Each checks its own options by its schema. */
+export const builtins = [
+  accessLog,
+  authorize,
+  bodyLimit,
+  concurrency,
+  cors,
+  headers,
+  ipFilter,
+  jwt,
+  metrics,
+  protocol,
+  rateLimit,
+  requestId
+] as unknown as readonly GatewayPlugin[]

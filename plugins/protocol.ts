@@ -1,0 +1,165 @@
+import type { GatewayPlugin, OptionProblem } from '../src/plugin/define.ts'
+
+export interface ProtocolOptions {
+  methods?: string[]
+  contentTypes?: string[]
+  /** Bytes. */
+  maxHeaderBytes?: number
+  /** Bytes. */
+  maxBody?: number
+  rpcs?: string[]
+  origins?: string[]
+  subprotocols?: string[]
+  /** Bytes. */
+  maxMessage?: number
+  /** Milliseconds. */
+  idle?: number
+  /** Milliseconds. */
+  lifetime?: number
+}
+
+const token = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
+const mediaType = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
+
+/** Options that only mean something on routes of another protocol. */
+const elsewhere = {
+  rpcs: 'grpc',
+  origins: 'websocket',
+  subprotocols: 'websocket',
+  maxMessage: 'websocket',
+  idle: 'websocket',
+  lifetime: 'websocket'
+} as const
+
+/**
+ * Lets only requests pass that the protocol of the service knows: its methods, its content types, its sizes. `methods` with GET
+ * takes HEAD too. Put `cors` before it, or it refuses the preflight.
+ */
+export default {
+  name: 'protocol',
+  phase: 'guard',
+  schema: {
+    type: 'object',
+    description: 'Lets only requests pass that the protocol of the service knows.',
+    properties: {
+      methods: {
+        type: 'array',
+        items: { type: 'string', pattern: token },
+        minItems: 1,
+        description: 'Methods that pass; HEAD follows GET. Another gets 405 with `Allow`.'
+      },
+      contentTypes: {
+        type: 'array',
+        items: { type: 'string', pattern: mediaType },
+        minItems: 1,
+        description:
+          'Media types of request bodies that pass, e.g. `application/json` or `image/*`; parameters do not matter. Another gets 415.'
+      },
+      maxHeaderBytes: {
+        type: 'string',
+        format: 'size',
+        description: 'Largest sum of the header names and values. More gets 431.'
+      },
+      maxBody: { type: 'string', format: 'size', description: 'Largest request body. More gets 413.' },
+      rpcs: {
+        type: 'array',
+        items: { type: 'string' },
+        minItems: 1,
+        description: 'Routes with `protocol: grpc`: methods that pass, as `package.Service/Method`.'
+      },
+      origins: {
+        type: 'array',
+        items: { type: 'string' },
+        minItems: 1,
+        description: 'Routes with `protocol: websocket`: values of `Origin` that pass.'
+      },
+      subprotocols: {
+        type: 'array',
+        items: { type: 'string', pattern: token },
+        minItems: 1,
+        description: 'Routes with `protocol: websocket`: subprotocols that the client may offer.'
+      },
+      maxMessage: {
+        type: 'string',
+        format: 'size',
+        description: 'Routes with `protocol: websocket`: largest message.'
+      },
+      idle: {
+        type: 'string',
+        format: 'duration',
+        description: 'Routes with `protocol: websocket`: longest silence.'
+      },
+      lifetime: {
+        type: 'string',
+        format: 'duration',
+        description: 'Routes with `protocol: websocket`: longest connection.'
+      }
+    },
+    minProperties: 1,
+    additionalProperties: false
+  },
+  check(options) {
+    const problems: OptionProblem[] = []
+    for (const [option, protocol] of Object.entries(elsewhere)) {
+      if (options[option as keyof ProtocolOptions] === undefined) continue
+      problems.push({
+        path: [option],
+        message: `needs protocol: ${protocol}`,
+        remedy: 'remove it from this route'
+      })
+    }
+    return problems
+  },
+  register(route, options) {
+    const { gateway } = route
+    const { maxHeaderBytes, maxBody } = options
+    const methods = options.methods === undefined ? null : methodsOf(options.methods)
+    const types = options.contentTypes === undefined ? null : typesOf(options.contentTypes)
+    const allow = methods === null ? {} : { headers: { allow: [...methods].join(', ') } }
+
+    route.addHook('onRequest', function checkProtocol(request, _reply, done) {
+      const { headers } = request
+      if (methods !== null && !methods.has(request.method)) gateway.deny('protocol.method', allow)
+      if (maxHeaderBytes !== undefined && headerBytes(request.raw.rawHeaders) > maxHeaderBytes) {
+        gateway.deny('protocol.size', { status: 431, detail: 'the headers are larger than the route allows' })
+      }
+      const length = headers['content-length']
+      if (maxBody !== undefined) {
+        request.gateway.maxBody = maxBody
+        if (length !== undefined && !(Number(length) <= maxBody)) gateway.deny('protocol.size')
+      }
+      const hasBody =
+        headers['transfer-encoding'] !== undefined || (length !== undefined && Number(length) !== 0)
+      if (types !== null && hasBody && !types(headers['content-type'])) gateway.deny('protocol.content_type')
+      done()
+    })
+  }
+} satisfies GatewayPlugin<ProtocolOptions>
+
+function methodsOf(list: string[]): ReadonlySet<string> {
+  const methods = new Set(list.map(method => method.toUpperCase()))
+  if (methods.has('GET')) methods.add('HEAD')
+  return methods
+}
+
+function typesOf(list: string[]): (contentType: string | undefined) => boolean {
+  const lower = list.map(type => type.toLowerCase())
+  const exact = new Set(lower.filter(type => !type.endsWith('/*')))
+  const families = new Set(lower.filter(type => type.endsWith('/*')).map(type => type.slice(0, -2)))
+
+  return function isKnown(contentType) {
+    if (contentType === undefined) return false
+    const end = contentType.indexOf(';')
+    const type = (end === -1 ? contentType : contentType.slice(0, end)).trim().toLowerCase()
+    if (exact.has(type)) return true
+    const slash = type.indexOf('/')
+    return slash > 0 && slash < type.length - 1 && families.has(type.slice(0, slash))
+  }
+}
+
+/** As they stand in the message: name, colon, space, value, line end. */
+function headerBytes(rawHeaders: string[]): number {
+  let bytes = 0
+  for (const text of rawHeaders) bytes += text.length + 2
+  return bytes
+}

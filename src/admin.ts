@@ -1,0 +1,22 @@
+import Fastify, { type FastifyInstance } from 'fastify'
+import { type AdminOptions, adminRoutes } from '../routes/admin.ts'
+import { type HealthOptions, healthRoutes } from '../routes/health.ts'
+import { metricsRoutes } from '../routes/metrics.ts'
+import type { Registry } from './registry.ts'
+
+/**
+ * The admin listener: a port of its own, read-only, never proxied. It is a Fastify instance apart from every generation, so
+ * that health and metrics answer whatever the configuration is.
+ */
+export async function buildAdmin(
+  options: AdminOptions & HealthOptions & { registry: Registry }
+): Promise<FastifyInstance> {
+  const app = Fastify({ logger: false, requestTimeout: 10_000, return503OnClosing: false })
+  await app.register(healthRoutes, options)
+  await app.register(metricsRoutes, options)
+  await app.register(adminRoutes, options)
+  app.setErrorHandler(function hideError(_error, _request, reply) {
+    return reply.code(500).send({ error: 'internal error' })
+  })
+  return app
+}

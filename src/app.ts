@@ -1,0 +1,97 @@
+import { METHODS } from 'node:http'
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyError,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest
+} from 'fastify'
+import type { Config } from './config/schema.ts'
+import { Refusal } from './errors.ts'
+import { type Exchange, exchangeOf } from './exchange.ts'
+import { Generation } from './generation.ts'
+import { orderChain } from './plugin/chain.ts'
+import type { GatewayPlugin } from './plugin/define.ts'
+import { refusalOf } from './plugin/refusal.ts'
+import { answer } from './problem.ts'
+import { type BuiltRoute, describeRoute, registerRoute } from './route/build.ts'
+import type { Services } from './services.ts'
+
+/**
+ * Builds ONE Fastify instance from one configuration: a generation. The order of everything:
+ *
+ *   listener.ts   owns the sockets, hands each request to the generation in force
+ *   gate          what is not one clear request gets 400 and its connection closed
+ *   match         host > path > headers > methods -> the route, or 404
+ *   onRequest     the route's plugins: observe > guard > authenticate > authorize > limit > transform
+ *   handler       the proxy; whatever refuses or throws on the way ends in `refuse` as a problem document
+ *   close         the exchange ends -> the outcome, exactly once
+ */
+export async function buildApp(
+  config: Config,
+  hash: string,
+  plugins: ReadonlyMap<string, GatewayPlugin>,
+  services: Services
+): Promise<Generation> {
+  const app = createInstance(services)
+  const routes: BuiltRoute[] = []
+  for (const [name, route] of Object.entries(config.routes)) {
+    const upstream = await services.upstream(config, route.upstream as string)
+    const chain = orderChain([...config.plugins, ...route.plugins], plugins)
+    routes.push(describeRoute(name, route, config, upstream, chain, services.registry))
+  }
+  const routeServices = services.forRoutes(config)
+  for (const route of routes) await registerRoute(app, route, routeServices)
+  await app.ready()
+  return new Generation(config, hash, app, routes, services)
+}
+
+function createInstance(services: Services): FastifyInstance {
+  const app = Fastify({
+    // Without a logger of its own Fastify adds no listeners to each response; `request.log` is the gateway's all the same.
+    logger: false,
+    childLoggerFactory: () => services.log as FastifyBaseLogger,
+    exposeHeadRoutes: false,
+    forceCloseConnections: false,
+    return503OnClosing: false,
+    routerOptions: { caseSensitive: true },
+    genReqId: request => exchangeOf(request as never).requestId
+  })
+  // The gateway forwards bodies and never parses them, whatever the method: so Fastify is told that none has one.
+  for (const method of METHODS) {
+    if (method !== 'CONNECT' && method !== 'TRACE')
+      app.addHttpMethod(method, { hasBody: false, overrideExisting: true })
+  }
+  app.decorateRequest('gateway', { getter: gatewayOfRequest } as never)
+  app.addHook('onRequest', restoreTarget)
+  app.setErrorHandler(refuse)
+  app.setNotFoundHandler(noRoute)
+  return app
+}
+
+function gatewayOfRequest(this: FastifyRequest): Exchange {
+  return exchangeOf(this.raw)
+}
+
+function restoreTarget(request: FastifyRequest, _reply: FastifyReply, done: () => void): void {
+  request.raw.url = exchangeOf(request.raw).target
+  done()
+}
+
+/** Whatever a plugin or a hook throws ends here: as a refusal, and with the plugin that it came from. */
+function refuse(error: FastifyError | Refusal, request: FastifyRequest, reply: FastifyReply): void {
+  const exchange = exchangeOf(request.raw)
+  const refusal = refusalOf(error)
+  const route = exchange.route as BuiltRoute | null
+  const plugin = route?.chain[exchange.passed]?.plugin.name ?? null
+  if (refusal.reason === 'plugin.failed')
+    request.log.error({ err: error, plugin, route: route?.name }, 'a plugin failed')
+  exchange.refuse(refusal.reason, plugin, refusal.detail ?? null)
+  reply.hijack()
+  answer(exchange, refusal, reply.getHeaders())
+}
+
+function noRoute(request: FastifyRequest, reply: FastifyReply): void {
+  reply.hijack()
+  answer(exchangeOf(request.raw), new Refusal('route.none'), null)
+}

@@ -1,0 +1,191 @@
+import { randomUUID } from 'node:crypto'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Reason } from './errors.ts'
+import type { Identity } from './identity.ts'
+import type { Logger } from './log.ts'
+import { type Outcome, type OutcomeListener, type Protocol, RequestOutcome } from './outcome.ts'
+import type { RequestGateway } from './plugin/define.ts'
+import { continueTrace, type TraceContext } from './trace.ts'
+
+const kExchange = Symbol('sallyport.exchange')
+const noParams: Readonly<Record<string, string>> = Object.freeze({})
+
+declare module 'node:http' {
+  interface IncomingMessage {
+    [kExchange]?: Exchange
+  }
+  interface ServerResponse {
+    [kExchange]?: Exchange
+  }
+}
+
+/** What an exchange needs to know of the route that it was matched to. */
+export interface ExchangeRoute {
+  readonly name: string
+  readonly outcomeListeners: readonly OutcomeListener[]
+  /** `requests_in_flight` of the route. */
+  readonly inFlight: { value: number }
+}
+
+/** Who hears of every exchange, whatever its route: the generation that took it. */
+export interface ExchangeObserver {
+  began(exchange: Exchange): void
+  /** After the route's own listeners. */
+  ended(exchange: Exchange, outcome: Outcome): void
+  readonly log: Logger
+}
+
+/**
+ * One request and its answer, from the parsed head to the end, whatever the end: what plugins see as `request.gateway`,
+ * and the only maker of the outcome. It ends with the `close` event of the response, which Node emits exactly once:
+ * after the last byte was handed to the system, or when the connection went.
+ */
+export class Exchange implements RequestGateway {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  readonly observer: ExchangeObserver
+  readonly startTime: number
+  readonly clientIp: string
+  readonly trace: TraceContext
+  readonly protocol: Protocol = 'http'
+  readonly rpc = null
+  requestId: string
+  identity: Identity | null = null
+  params: Readonly<Record<string, string>> = noParams
+  maxBody = 0
+  upstreamHeaders: Readonly<Record<string, string | null>> | null = null
+  removeResponseHeaders: readonly string[] | null = null
+
+  /** The target as the client sent it: path and query. */
+  readonly target: string
+  route: ExchangeRoute | null = null
+  /** How many plugins of the chain have let the request pass; the next one is the one that refuses or fails. */
+  passed = 0
+  reason: Reason | null = null
+  plugin: string | null = null
+  detail: string | null = null
+  upstream: string | null = null
+  upstreamStart = 0
+  upstreamEnd = 0
+  bytesIn = 0
+  bytesOut = 0
+  ended = false
+  /** Aborts the upstream's call; set while one is under way. */
+  cancel: (() => void) | null = null
+  #onEnd: (() => void)[] | null = null
+
+  constructor(
+    request: IncomingMessage,
+    response: ServerResponse,
+    clientIp: string,
+    observer: ExchangeObserver
+  ) {
+    this.request = request
+    this.response = response
+    this.observer = observer
+    this.clientIp = clientIp
+    this.startTime = performance.now()
+    this.requestId = randomUUID()
+    this.trace = continueTrace(request.headers.traceparent as string | undefined)
+    this.target = request.url ?? '/'
+    request[kExchange] = this
+    response[kExchange] = this
+    response.on('close', endExchange)
+    observer.began(this)
+  }
+
+  /** The request belongs to a route from here on. */
+  enter(route: ExchangeRoute, params: Readonly<Record<string, string>>, maxBody: number): void {
+    this.route = route
+    this.params = params
+    this.maxBody = maxBody
+    route.inFlight.value++
+  }
+
+  get traceId(): string {
+    return this.trace.traceId
+  }
+
+  useRequestId(id: string): void {
+    this.requestId = id
+  }
+
+  onEnd(listener: () => void): void {
+    if (this.ended) {
+      listener()
+      return
+    }
+    this.#onEnd ??= []
+    this.#onEnd.push(listener)
+  }
+
+  /** Notes why the request does not get the upstream's answer. The first reason stands: later ones are its consequences. */
+  refuse(reason: Reason, plugin: string | null, detail: string | null): void {
+    if (this.reason !== null) return
+    this.reason = reason
+    this.plugin = plugin
+    this.detail = detail
+  }
+
+  end(): void {
+    if (this.ended) return
+    this.ended = true
+    this.cancel?.()
+    if (!this.response.writableFinished) this.refuse('client.aborted', null, null)
+    const outcome = this.#outcome()
+    if (this.route !== null) {
+      this.route.inFlight.value--
+      for (const listener of this.route.outcomeListeners) this.#tell(listener, outcome)
+    }
+    if (this.#onEnd !== null) {
+      for (const listener of this.#onEnd) this.#tell(listener, outcome)
+    }
+    this.observer.ended(this, outcome)
+  }
+
+  #tell(listener: OutcomeListener | (() => void), outcome: Outcome): void {
+    try {
+      listener(outcome)
+    } catch (err) {
+      this.observer.log.error({ err, route: outcome.route }, 'an outcome listener threw')
+    }
+  }
+
+  #outcome(): Outcome {
+    const headers = this.request.headers
+    const query = this.target.indexOf('?')
+    return new RequestOutcome({
+      requestId: this.requestId,
+      traceId: this.trace.traceId,
+      route: this.route === null ? 'none' : this.route.name,
+      upstream: this.upstream,
+      protocol: this.protocol,
+      method: this.request.method ?? '',
+      host: headers.host ?? '',
+      path: query === -1 ? this.target : this.target.slice(0, query),
+      clientIp: this.clientIp,
+      status: this.response.headersSent ? this.response.statusCode : 499,
+      reason: this.reason,
+      plugin: this.plugin,
+      detail: this.detail,
+      identity: this.identity,
+      duration: performance.now() - this.startTime,
+      upstreamDuration:
+        this.upstreamStart === 0 ? null : (this.upstreamEnd || performance.now()) - this.upstreamStart,
+      bytesIn: this.bytesIn,
+      bytesOut: this.bytesOut,
+      userAgent: headers['user-agent'] ?? ''
+    })
+  }
+}
+
+function endExchange(this: ServerResponse): void {
+  this[kExchange]?.end()
+}
+
+/** The exchange of a raw request; there is one from the moment the gate has let it in. */
+export function exchangeOf(request: IncomingMessage): Exchange {
+  const exchange = request[kExchange]
+  if (exchange === undefined) throw new Error('the request did not come through the listener')
+  return exchange
+}

@@ -1,0 +1,115 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import type { ParserVerdict } from './parser-error.ts'
+import { writeRawProblem } from './raw-problem.ts'
+import type { Timer, Timers } from './timers.ts'
+
+type Response = ServerResponse<IncomingMessage>
+
+/**
+ * One client connection: which answers are due, in their order, and how it ends. Node parses a pipelined request as soon
+ * as its bytes are there, so an error in the third may be known while the first is still being answered: the error waits
+ * for the answers before it, and is never written into the middle of one.
+ */
+export class Connection {
+  /** Responses under way, oldest first. */
+  readonly pending: Response[] = []
+  /** No further request of this connection is handled. */
+  isClosing = false
+  /** When the client last took bytes, while some are waiting for it; -1 when none are. */
+  stalledSince = -1
+  /** Bytes that the client had taken then. */
+  taken = 0
+  readonly #socket: Socket
+  readonly #timers: Timers
+  readonly #lingerTimeout: number
+  #linger: Timer | null = null
+
+  constructor(socket: Socket, timers: Timers, lingerTimeout: number) {
+    this.#socket = socket
+    this.#timers = timers
+    this.#lingerTimeout = lingerTimeout
+  }
+
+  /** No further request is read; what the client still sends is thrown away. Answers under way are not touched. */
+  stopReading(): void {
+    if (this.isClosing) return
+    this.isClosing = true
+    // A listener of ours takes the bytes off Node's parser, which would go on making requests of them.
+    this.#socket.removeAllListeners('data')
+    this.#socket.on('data', discard)
+    this.#socket.resume()
+  }
+
+  /**
+   * Ends the connection, with an answer when there is a verdict, once the answers that are due before it are sent.
+   * An answer already begun for the request that failed (its body broke off) goes first too, as far as it gets.
+   */
+  end(verdict: ParserVerdict | null): void {
+    if (this.isClosing) return
+    const last = this.pending.at(-1)
+    const broken = last !== undefined && !last.req.complete ? last : undefined
+    this.stopReading()
+    const due = broken === undefined ? last : this.pending.at(-2)
+    if (due === undefined) this.#finish(verdict, broken)
+    // A due answer that says `Connection: close` ends the connection itself: then the socket is not writable any more.
+    else due.once('finish', () => this.#finish(verdict, broken))
+  }
+
+  /** Closes politely: what is written goes out, and what the client still sends is read for a moment. */
+  closeGently(): void {
+    this.stopReading()
+    if (this.#socket.destroyed) return
+    // RFC 9112 9.6. Closing with unread bytes in the kernel resets the connection, and a reset takes the answer away from the client.
+    this.#linger ??= this.#timers.after(this.#lingerTimeout, () => this.#socket.destroy())
+    this.#socket.end()
+  }
+
+  /** The socket leaves HTTP: Node's and our ways of ending it do not apply any more. */
+  release(): void {
+    delete (this.#socket as Partial<Socket>).destroySoon
+  }
+
+  /** The connection is gone. */
+  dispose(): void {
+    this.#linger?.cancel()
+  }
+
+  #finish(verdict: ParserVerdict | null, broken: Response | undefined): void {
+    if (broken?.headersSent) {
+      broken.once('finish', () => this.closeGently())
+      this.#linger ??= this.#timers.after(this.#lingerTimeout, () => this.#socket.destroy())
+      return
+    }
+    if (verdict === null) {
+      this.#socket.destroy()
+      return
+    }
+    writeRawProblem(this.#socket, verdict.status, verdict.reason)
+    this.closeGently()
+  }
+}
+
+function discard(): void {}
+
+const kConnection = Symbol('sallyport.connection')
+type TrackedSocket = Duplex & { [kConnection]?: Connection }
+
+/** Tracks a connection from its first moment. */
+export function trackConnection(socket: Socket, timers: Timers, lingerTimeout: number): Connection {
+  const connection = new Connection(socket, timers, lingerTimeout)
+  ;(socket as TrackedSocket)[kConnection] = connection
+  // Node calls this after a response with `Connection: close`. Its own way of closing resets the connection when the
+  // client is still sending, and the client would lose the answer (a 413, say).
+  socket.destroySoon = closeGently
+  return connection
+}
+
+export function connectionOf(socket: Duplex): Connection | undefined {
+  return (socket as TrackedSocket)[kConnection]
+}
+
+function closeGently(this: Socket): void {
+  connectionOf(this)?.closeGently()
+}

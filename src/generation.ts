@@ -1,0 +1,139 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { all } from '@fastify/proxy-addr'
+import type { FastifyInstance } from 'fastify'
+import type { Config } from './config/schema.ts'
+import { type Reason, Refusal } from './errors.ts'
+import { Exchange, type ExchangeObserver } from './exchange.ts'
+import { encodedSlashTraits, requestTraits, traits } from './gate/gate.ts'
+import type { Logger } from './log.ts'
+import type { Outcome } from './outcome.ts'
+import { answer } from './problem.ts'
+import { address } from './proxy/headers.ts'
+import type { Upstream } from './proxy/upstream.ts'
+import type { Cell } from './registry.ts'
+import type { BuiltRoute } from './route/build.ts'
+import { RouteTable } from './route/match.ts'
+import { type Services, trustFunction } from './services.ts'
+
+/**
+ * One configuration, running. It takes requests while it is in force, ends those that are under way when it is replaced,
+ * and closes with the last of them.
+ */
+export class Generation implements ExchangeObserver {
+  readonly config: Config
+  readonly hash: string
+  readonly routes: readonly BuiltRoute[]
+  readonly log: Logger
+  readonly #app: FastifyInstance
+  readonly #services: Services
+  readonly #table: RouteTable<BuiltRoute>
+  readonly #isTrusted: (address: string) => boolean
+  #underWay = 0
+  #retired: (() => void) | null = null
+
+  constructor(
+    config: Config,
+    hash: string,
+    app: FastifyInstance,
+    routes: readonly BuiltRoute[],
+    services: Services
+  ) {
+    this.config = config
+    this.hash = hash
+    this.routes = routes
+    this.log = services.log
+    this.#app = app
+    this.#services = services
+    this.#table = new RouteTable(routes)
+    this.#isTrusted = trustFunction(config.trustedProxies)
+  }
+
+  get upstreams(): ReadonlySet<Upstream> {
+    return new Set(this.routes.map(route => route.upstream))
+  }
+
+  get underWay(): number {
+    return this.#underWay
+  }
+
+  /** A request from a public listener. `refusal` is what the gate or the process has against it (overload, drain). */
+  handle(request: IncomingMessage, response: ServerResponse, refusal: Refusal | null): void {
+    const exchange = new Exchange(request, response, this.#clientIp(request), this)
+    if (refusal !== null) {
+      answer(exchange, refusal, null)
+      return
+    }
+    const match = this.#table.find(request, exchange.target)
+    if (match === null) {
+      answer(exchange, new Refusal('route.none'), null)
+      return
+    }
+    const { route } = match
+    exchange.enter(route, match.params, route.maxBody)
+    const spelling = judgeTraits(request, route)
+    if (spelling !== null) {
+      answer(exchange, spelling, null)
+      return
+    }
+    // Fastify finds the route's context by its address; `restoreTarget` gives plugins and the proxy the client's target.
+    request.url = route.address
+    this.#app.routing(request, response)
+  }
+
+  began(): void {
+    this.#underWay++
+  }
+
+  ended(exchange: Exchange, outcome: Outcome): void {
+    this.#underWay--
+    const route = exchange.route as BuiltRoute | null
+    if (route === null) this.#countUnmatched(outcome)
+    else this.#countDecisions(exchange, route)
+    if (this.#retired !== null && this.#underWay === 0) this.#retired()
+  }
+
+  /** Waits for the requests under way, then closes. */
+  async retire(): Promise<void> {
+    if (this.#underWay > 0) await new Promise<void>(resolve => (this.#retired = resolve))
+    await this.#app.close()
+  }
+
+  /** No plugin hears of a request without a route, so the gateway counts and logs it. */
+  #countUnmatched(outcome: Outcome): void {
+    const method = outcome.method === 'GET' || outcome.method === 'POST' ? outcome.method : 'other'
+    this.#services.registry
+      .number('requests_total')
+      .child('none', outcome.protocol, method, String(outcome.status)).value++
+    this.log.info({ route: 'none', ...outcome.line() }, 'request')
+  }
+
+  #countDecisions(exchange: Exchange, route: BuiltRoute): void {
+    for (let i = 0; i < exchange.passed; i++) {
+      const cell: Cell | null | undefined = route.allowed[i]
+      if (cell) cell.value++
+    }
+    if (exchange.plugin === null) return
+    const decisions = this.#services.registry.number('decisions_total')
+    decisions.child(route.name, exchange.plugin, 'deny', exchange.reason as Reason).value++
+  }
+
+  #clientIp(request: IncomingMessage): string {
+    const peer = address(request.socket.remoteAddress ?? '')
+    if (!this.#isTrusted(peer)) return peer
+    const chain = all(request, this.#isTrusted)
+    return address(chain[chain.length - 1] ?? peer)
+  }
+}
+
+/** Header spellings and encodings that only a route which asks for them may take. */
+function judgeTraits(request: IncomingMessage, route: BuiltRoute): Refusal | null {
+  const found = requestTraits(request)
+  if (found === 0) return null
+  if ((found & traits.underscores) !== 0 && !route.config.allowUnderscores) {
+    return new Refusal('request.malformed', { detail: 'underscore in a header name' })
+  }
+  if ((found & encodedSlashTraits) !== 0 && !route.config.encodedSlashes) {
+    return new Refusal('request.malformed', { detail: 'encoded separator in the path' })
+  }
+  return null
+}

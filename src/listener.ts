@@ -1,0 +1,109 @@
+import { once } from 'node:events'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { Duplex } from 'node:stream'
+import type { LimitsConfig } from './config/schema.ts'
+import { Refusal } from './errors.ts'
+import { createHttpServer } from './gate/server.ts'
+import type { Generation } from './generation.ts'
+import type { Logger } from './log.ts'
+import type { OverloadGuard } from './overload.ts'
+import type { Registry } from './registry.ts'
+
+const maxPathBytes = 8192
+
+export interface ListenerOptions {
+  limits: LimitsConfig
+  /** The generation in force: asked for every request, so that a reload needs nothing of the sockets. */
+  current: () => Generation
+  overload: OverloadGuard
+  registry: Registry
+  log: Logger
+}
+
+export type DrainStage = 'serving' | 'draining' | 'closed'
+
+/**
+ * A public socket. It outlives every generation: requests go to the one in force, sockets and their limits belong to the
+ * process. HTTP/1.1 today; `server` is all that another protocol would change.
+ */
+export class PublicListener {
+  readonly #server: Server
+  readonly #options: ListenerOptions
+  #stage: DrainStage = 'serving'
+
+  constructor(options: ListenerOptions) {
+    const { limits } = options
+    this.#options = options
+    this.#server = createHttpServer(
+      {
+        maxHeaderCount: limits.maxHeaderCount,
+        maxPathBytes,
+        headerTimeout: limits.headerTimeout,
+        requestTimeout: limits.requestTimeout,
+        keepAliveTimeout: limits.keepAliveTimeout,
+        maxHeaderBytes: limits.maxHeaderBytes,
+        maxConnections: limits.maxConnections,
+        onRefused: refused => this.#countRefused(refused)
+      },
+      (request, response, refusal) => this.#take(request, response, refusal),
+      (request, socket) => this.#takeUpgrade(request, socket)
+    )
+  }
+
+  /** Resolves with the port that it listens on, which is another than asked for where that is 0. */
+  async listen(address: { host: string; port: number }): Promise<number> {
+    this.#server.listen({ host: address.host, port: address.port, backlog: 1024 })
+    await once(this.#server, 'listening')
+    return (this.#server.address() as AddressInfo).port
+  }
+
+  /** From here on each answer tells its client not to use the connection again. */
+  startDraining(): void {
+    this.#stage = 'draining'
+  }
+
+  /** Takes no more connections, ends those that are idle, waits for the rest. */
+  async close(): Promise<void> {
+    this.#stage = 'draining'
+    const closed = new Promise<void>(resolve => this.#server.close(() => resolve()))
+    this.#server.closeIdleConnections()
+    await closed
+  }
+
+  /** The deadline has passed: what is still under way ends now. */
+  destroy(): void {
+    this.#stage = 'closed'
+    this.#server.closeAllConnections()
+  }
+
+  #take(request: IncomingMessage, response: ServerResponse, refusal: Refusal | null): void {
+    // Node then sends `Connection: close` by itself, whoever writes the answer.
+    if (this.#stage !== 'serving') response.shouldKeepAlive = false
+    this.#options.current().handle(request, response, refusal ?? this.#judgeLoad())
+  }
+
+  #judgeLoad(): Refusal | null {
+    if (this.#stage === 'closed') return new Refusal('gateway.draining')
+    if (this.#options.overload.isOverloaded)
+      return new Refusal('gateway.overloaded', { headers: { 'retry-after': '1' } })
+    return null
+  }
+
+  /** No route of this version carries WebSocket, so an upgrade is answered, not ignored: RFC 9110, 15.5.22 the other way round. */
+  #takeUpgrade(request: IncomingMessage, socket: Duplex): void {
+    this.#options.log.debug({ path: request.url }, 'upgrade refused')
+    socket.end('HTTP/1.1 501 Not Implemented\r\nconnection: close\r\ncontent-length: 0\r\n\r\n')
+  }
+
+  #countRefused(refused: {
+    status: number
+    reason: string
+    remoteAddress: string | undefined
+    detail: string
+  }): void {
+    const { registry, log } = this.#options
+    registry.number('requests_total').child('none', 'http', 'other', String(refused.status)).value++
+    log.info({ route: 'none', ...refused }, 'request refused before it was one')
+  }
+}

@@ -1,0 +1,60 @@
+import type { Reason } from '../errors.ts'
+
+/**
+ * What an error of the transport means to a client: the table behind 502, 503 and 504. Codes are Node's, OpenSSL's,
+ * llhttp's (`HPE_`) and undici's (`UND_ERR_`); texts are never shown.
+ */
+const byCode: Readonly<Record<string, Reason>> = {
+  ECONNREFUSED: 'upstream.connect',
+  ENOTFOUND: 'upstream.connect',
+  EAI_AGAIN: 'upstream.connect',
+  EHOSTUNREACH: 'upstream.connect',
+  ENETUNREACH: 'upstream.connect',
+  EADDRNOTAVAIL: 'upstream.connect',
+  ECONNABORTED: 'upstream.reset',
+  ECONNRESET: 'upstream.reset',
+  EPIPE: 'upstream.reset',
+  UND_ERR_SOCKET: 'upstream.reset',
+  UND_ERR_CONNECT_TIMEOUT: 'upstream.timeout',
+  UND_ERR_HEADERS_TIMEOUT: 'upstream.timeout',
+  UND_ERR_BODY_TIMEOUT: 'upstream.timeout',
+  ETIMEDOUT: 'upstream.timeout',
+  UND_ERR_HEADERS_OVERFLOW: 'upstream.protocol',
+  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'upstream.protocol',
+  UND_ERR_RES_EXCEEDED_MAX_SIZE: 'upstream.protocol',
+  ERR_INVALID_CHAR: 'upstream.protocol',
+  ERR_HTTP_INVALID_STATUS_CODE: 'upstream.protocol',
+  ERR_HTTP_INVALID_HEADER_VALUE: 'upstream.protocol',
+  DEPTH_ZERO_SELF_SIGNED_CERT: 'upstream.tls',
+  SELF_SIGNED_CERT_IN_CHAIN: 'upstream.tls',
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'upstream.tls',
+  UNABLE_TO_GET_ISSUER_CERT: 'upstream.tls',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'upstream.tls',
+  HOSTNAME_MISMATCH: 'upstream.tls',
+  INVALID_PURPOSE: 'upstream.tls',
+  EPROTO: 'upstream.tls'
+}
+
+const byPrefix: readonly (readonly [string, Reason])[] = [
+  ['HPE_', 'upstream.protocol'],
+  ['CERT_', 'upstream.tls'],
+  ['ERR_TLS_', 'upstream.tls'],
+  ['ERR_SSL_', 'upstream.tls']
+]
+
+/** undici says these with one code and different texts: the upstream answered, but not in HTTP. */
+const protocolTexts = new Set(['bad response', 'bad upgrade'])
+
+/** The reason for an error of the transport; an unknown one is a broken connection. */
+export function reasonOf(error: unknown): Reason {
+  if (error instanceof AggregateError && error.errors.length > 0) return reasonOf(error.errors[0])
+  const { code, message } = error as { code?: unknown; message?: string }
+  if (typeof code !== 'string') return 'upstream.reset'
+  if (code === 'UND_ERR_SOCKET' && protocolTexts.has(message ?? '')) return 'upstream.protocol'
+  const reason = byCode[code]
+  if (reason !== undefined) return reason
+  for (const [prefix, prefixed] of byPrefix) {
+    if (code.startsWith(prefix)) return prefixed
+  }
+  return 'upstream.reset'
+}

@@ -1,0 +1,201 @@
+import type { IncomingMessage } from 'node:http'
+import type { Exchange } from '../exchange.ts'
+import type { Identity } from '../identity.ts'
+import { formatTraceparent } from '../trace.ts'
+
+/** RFC 9110, 7.6.1, and what RFC 9112 and practice add: these belong to one connection, never to the next. */
+const hopByHop = [
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'http2-settings'
+]
+
+/** Answered by the gateway, or built by it: a client's own are never forwarded. */
+const ours = [
+  'host',
+  'expect',
+  'forwarded',
+  'x-real-ip',
+  'x-original-url',
+  'x-rewrite-url',
+  'x-http-method',
+  'x-http-method-override',
+  'x-method-override',
+  'x-request-id',
+  'traceparent'
+]
+
+/** Everything that says who a request is from or came through. */
+const ourPrefixes = ['x-forwarded-', 'x-sallyport-']
+
+const notForwarded = new Set([...hopByHop, ...ours])
+const notReturned = new Set([...hopByHop, 'x-sallyport-identity'])
+
+/**
+ * Whether a client's header of this (lower case) name goes to the upstream. Spellings that a backend may fold into one
+ * of ours (`x_forwarded_user`, `x.forwarded.user`: CGI, WSGI and PHP all do) count as ours.
+ */
+export function isForwarded(name: string): boolean {
+  const canonical = name.replaceAll(/[_.]/g, '-')
+  return !notForwarded.has(canonical) && !ourPrefixes.some(prefix => canonical.startsWith(prefix))
+}
+
+// Names repeat from request to request, but clients choose them: the memory is bounded.
+const maxKnownNames = 2000
+const knownNames = new Map<string, boolean>()
+
+function isForwardedName(name: string): boolean {
+  const known = knownNames.get(name)
+  if (known !== undefined) return known
+  const answer = isForwarded(name)
+  if (knownNames.size < maxKnownNames) knownNames.set(name, answer)
+  return answer
+}
+
+/** Field names that a Connection header nominates; null where it names only connection options. */
+function nominated(connection: string | undefined): Set<string> | null {
+  if (connection === undefined || connection === 'keep-alive' || connection === 'close') return null
+  return new Set(connection.split(',').map(name => name.trim().toLowerCase()))
+}
+
+export interface ForwardOptions {
+  /** True: the client's Host goes up; otherwise the upstream's own. */
+  preserveHost: boolean
+  /** Whether a peer's X-Forwarded-For is believed. */
+  isTrusted: (address: string) => boolean
+}
+
+/**
+ * Header of the request to the upstream, as undici takes it: name, value, name, value. Names and values are those that
+ * the policy judged (`request.headers`), so that nothing can be read twice in two ways.
+ */
+export function forwardedHeaders(exchange: Exchange, options: ForwardOptions): string[] {
+  const request = exchange.request
+  const headers = request.headers
+  const drop = nominated(headers.connection)
+  const changes = exchange.upstreamHeaders
+  const list: string[] = []
+  for (const name in headers) {
+    if (!isForwardedName(name)) continue
+    if (drop?.has(name)) continue
+    if (changes !== null && Object.hasOwn(changes, name)) continue
+    if (name === 'tracestate' && exchange.trace.parentId === null) continue
+    const value = headers[name]
+    if (typeof value === 'string') list.push(name, value)
+    else if (Array.isArray(value)) for (const one of value) list.push(name, one)
+  }
+  if (changes !== null) {
+    for (const name in changes) {
+      const value = changes[name]
+      if (typeof value === 'string' && isForwardedName(name)) list.push(name, value)
+    }
+  }
+  if (options.preserveHost) list.push('host', headers.host ?? '')
+  addForwarded(list, request, options)
+  list.push('x-request-id', exchange.requestId, 'traceparent', formatTraceparent(exchange.trace))
+  if (exchange.identity !== null) list.push(...identityHeaders(exchange.identity))
+  return list
+}
+
+function addForwarded(list: string[], request: IncomingMessage, options: ForwardOptions): void {
+  const socket = request.socket
+  const peer = address(socket.remoteAddress ?? '')
+  const before = request.headers['x-forwarded-for']
+  const chain = typeof before === 'string' && options.isTrusted(peer) ? `${before}, ${peer}` : peer
+  const host = request.headers.host ?? ''
+  const secure = (socket as { encrypted?: boolean }).encrypted === true
+  list.push(
+    'x-forwarded-for',
+    chain,
+    'x-forwarded-host',
+    host,
+    'x-forwarded-proto',
+    secure ? 'https' : 'http'
+  )
+  list.push('x-forwarded-port', String(socket.localPort ?? ''))
+}
+
+/** An IPv4 address that arrived on a dual-stack socket is an IPv4 address. */
+export function address(remote: string): string {
+  return remote.startsWith('::ffff:') ? remote.slice(7) : remote
+}
+
+const maxClaimLength = 1024
+const identities = new WeakMap<Identity, string[]>()
+
+/** Identities are shared by the requests of one credential, so their headers are made once. */
+function identityHeaders(identity: Identity): string[] {
+  const known = identities.get(identity)
+  if (known !== undefined) return known
+  const list = ['x-forwarded-user', encodeClaim(identity.subject)]
+  if (identity.email !== null) list.push('x-forwarded-email', encodeClaim(identity.email))
+  if (identity.groups.length > 0) list.push('x-forwarded-groups', identity.groups.map(encodeClaim).join(','))
+  identities.set(identity, list)
+  return list
+}
+
+/** A claim as a header value: printable ASCII as it is, everything else percent-encoded, and never endless. */
+export function encodeClaim(claim: string): string {
+  const cut = claim.slice(0, maxClaimLength).toWellFormed()
+  return cut.replaceAll(/[^\x21-\x24\x26-\x2b\x2d-\x7e]/g, encodeURIComponent)
+}
+
+export interface ResponseChanges {
+  /** Headers that plugins set on the answer; they win over the upstream's. `vary` and `set-cookie` are added. */
+  own: Readonly<Record<string, number | string | string[] | undefined>>
+  /** Names that plugins take away; null: none. */
+  remove: readonly string[] | null
+  /** Turns a Location of the upstream into one of the gateway; null where nothing is rewritten. */
+  location: ((value: string) => string) | null
+}
+
+/** Header of the answer, as `writeHead` takes it, from the upstream's raw one. */
+export function returnedHeaders(raw: readonly Buffer[], changes: ResponseChanges): string[] {
+  const list: string[] = []
+  const { own, remove, location } = changes
+  const nominatedByUpstream = connectionOf(raw)
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = headerName(raw[i] as Buffer)
+    if (notReturned.has(name)) continue
+    if (nominatedByUpstream?.has(name)) continue
+    if (remove?.includes(name)) continue
+    if (own[name] !== undefined && name !== 'vary' && name !== 'set-cookie') continue
+    const value = (raw[i + 1] as Buffer).toString('latin1')
+    list.push(name, name === 'location' && location !== null ? location(value) : value)
+  }
+  for (const name in own) {
+    const value = own[name]
+    if (Array.isArray(value)) for (const one of value) list.push(name, one)
+    else if (value !== undefined) list.push(name, String(value))
+  }
+  return list
+}
+
+function connectionOf(raw: readonly Buffer[]): Set<string> | null {
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] as Buffer
+    if (name.length === 10 && headerName(name) === 'connection') {
+      return nominated((raw[i + 1] as Buffer).toString('latin1').toLowerCase())
+    }
+  }
+  return null
+}
+
+const maxKnownResponseNames = 1000
+const lowerCased = new Map<string, string>()
+
+function headerName(raw: Buffer): string {
+  const name = raw.toString('latin1')
+  const known = lowerCased.get(name)
+  if (known !== undefined) return known
+  const lower = name.toLowerCase()
+  if (lowerCased.size < maxKnownResponseNames) lowerCased.set(name, lower)
+  return lower
+}

@@ -1,0 +1,160 @@
+import httpProxy from '@fastify/http-proxy'
+import type { FastifyInstance } from 'fastify'
+import type { Config, RouteConfig } from '../config/schema.ts'
+import type { Reason } from '../errors.ts'
+import type { ExchangeRoute } from '../exchange.ts'
+import type { IssuerVerifier } from '../issuer/keys.ts'
+import type { OutcomeListener } from '../outcome.ts'
+import { type ChainLink, markPassed } from '../plugin/chain.ts'
+import type { Phase, RouteInstance } from '../plugin/define.ts'
+import { createPluginGateway, type PluginServices } from '../plugin/gateway.ts'
+import { createProxyHandler } from '../proxy/http.ts'
+import { compileLocation, compileRewrite } from '../proxy/rewrite.ts'
+import { type Upstream, unusedClient } from '../proxy/upstream.ts'
+import type { Cell, Registry } from '../registry.ts'
+import type { Matchable } from './match.ts'
+
+/** A route as the running gateway has it: what is matched, what is counted, and the address of its Fastify context. */
+export interface BuiltRoute extends Matchable, ExchangeRoute {
+  readonly config: RouteConfig
+  readonly upstream: Upstream
+  readonly chain: readonly ChainLink[]
+  readonly outcomeListeners: OutcomeListener[]
+  /** The path under which Fastify knows the route; never seen by clients, upstreams or plugins. */
+  readonly address: string
+  readonly maxBody: number
+  /** `decisions_total` with verdict allow, by the plugin's position; null for plugins that do not decide. */
+  readonly allowed: readonly (Cell | null)[]
+}
+
+export interface RouteServices extends PluginServices {
+  issuer(name: string): IssuerVerifier
+  isTrusted: (address: string) => boolean
+}
+
+const deciding: ReadonlySet<Phase> = new Set(['guard', 'authenticate', 'authorize', 'limit'])
+
+/** The parts of a route that need no Fastify. */
+export function describeRoute(
+  name: string,
+  config: RouteConfig,
+  gateway: Config,
+  upstream: Upstream,
+  chain: readonly ChainLink[],
+  registry: Registry
+): BuiltRoute {
+  const decisions = registry.number('decisions_total')
+  return {
+    inFlight: registry.number('requests_in_flight').child(name),
+    allowed: chain.map(({ plugin, phase }) =>
+      deciding.has(phase) ? decisions.child(name, plugin.name, 'allow', '') : null
+    ),
+    name,
+    config,
+    upstream,
+    chain,
+    hosts: config.match.hosts,
+    path: config.match.path ?? '/*',
+    methods: config.match.methods,
+    headers: config.match.headers,
+    answersPreflight: chain.some(({ plugin }) => plugin.answersPreflight === true),
+    outcomeListeners: [],
+    address: `/${name}`,
+    maxBody: config.maxBody ?? gateway.limits.maxBody
+  }
+}
+
+/**
+ * One route, one encapsulated Fastify context: its plugins in the order of the chain, then the proxy. Hooks of one route can
+ * never run on another, because Fastify keeps them in the context that added them.
+ */
+export async function registerRoute(
+  app: FastifyInstance,
+  route: BuiltRoute,
+  services: RouteServices
+): Promise<void> {
+  await app.register(async function routeContext(context) {
+    const changesBodies = watchBodyHooks(context)
+    for (const [position, link] of route.chain.entries()) {
+      await registerPlugin(context, route, link, services)
+      markPassed(context, position)
+    }
+    await registerProxy(context, route, services, changesBodies())
+  })
+}
+
+async function registerPlugin(
+  context: FastifyInstance,
+  route: BuiltRoute,
+  link: ChainLink,
+  services: RouteServices
+): Promise<void> {
+  const { plugin, options } = link
+  const gateway = createPluginGateway(plugin.name, pluginRoute(route, services), services)
+  // `gateway` belongs to one plugin; the instance is the route's, so that hooks land on the route.
+  const instance = Object.create(context, { gateway: { value: gateway } }) as RouteInstance
+  try {
+    await plugin.register(instance, options as Record<string, unknown>)
+  } catch (error) {
+    throw new Error(`route ${route.name}: plugin ${plugin.name}: ${(error as Error).message}`, {
+      cause: error
+    })
+  }
+}
+
+function pluginRoute(route: BuiltRoute, services: RouteServices) {
+  return {
+    name: route.name,
+    upstream: route.upstream.name,
+    isPublic: route.config.public,
+    methods: route.methods,
+    outcomeListeners: route.outcomeListeners,
+    issuer: services.issuer
+  }
+}
+
+async function registerProxy(
+  context: FastifyInstance,
+  route: BuiltRoute,
+  services: RouteServices,
+  viaReply: boolean
+): Promise<void> {
+  const { upstream, config, path } = route
+  const { registry } = services
+  const handler = createProxyHandler({
+    upstream,
+    rewrite: compileRewrite(path, config.rewrite?.path),
+    location: compileLocation(upstream.config.endpoints, path, config.rewrite?.path),
+    forward: { preserveHost: config.rewrite?.host === 'preserve', isTrusted: services.isTrusted },
+    responseTimeout: config.timeout ?? upstream.config.timeouts.response,
+    isPublic: config.public,
+    viaReply,
+    upstreamDuration: registry.histogram('upstream_request_duration_seconds').child(upstream.name),
+    upstreamErrors: (reason: Reason) => registry.number('upstream_errors_total').child(upstream.name, reason)
+  })
+  await context.register(httpProxy, {
+    upstream: upstream.config.endpoints[0] as string,
+    routes: [route.address],
+    httpMethods: [...context.supportedMethods],
+    undici: unusedClient(upstream) as never,
+    handler: handler as never
+  })
+}
+
+/**
+ * Notices whether a plugin adds a hook that changes bodies: such a route pays for Fastify's reply, the others do not. Asked
+ * after the plugins are registered.
+ */
+function watchBodyHooks(context: FastifyInstance): () => boolean {
+  let seen = false
+  const addHook = context.addHook as (
+    this: FastifyInstance,
+    name: string,
+    ...rest: unknown[]
+  ) => FastifyInstance
+  context.addHook = function watchedAddHook(this: FastifyInstance, name: string, ...rest: unknown[]) {
+    if (name === 'onSend' || name === 'preSerialization') seen = true
+    return addHook.call(this, name, ...rest)
+  } as typeof context.addHook
+  return () => seen
+}

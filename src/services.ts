@@ -1,0 +1,106 @@
+import { compile } from '@fastify/proxy-addr'
+import type { Config } from './config/schema.ts'
+import { readSecret } from './config/secret.ts'
+import { type IssuerMetrics, IssuerRegistry } from './issuer/keys.ts'
+import type { Logger } from './log.ts'
+import type { PluginCache } from './plugin/define.ts'
+import { type Upstream, UpstreamRegistry } from './proxy/upstream.ts'
+import type { Registry } from './registry.ts'
+import type { RouteServices } from './route/build.ts'
+import type { LimitStore } from './store/contract.ts'
+import { MemoryLimitStore } from './store/memory.ts'
+
+/**
+ * What outlives generations: keys, limits, connections, caches and numbers. Made once per process, so that a reload neither
+ * fetches keys again nor resets a limit.
+ */
+export class Services {
+  readonly log: Logger
+  readonly registry: Registry
+  readonly limits: LimitStore
+  readonly issuers: IssuerRegistry
+  readonly upstreams: UpstreamRegistry
+  readonly caches = new Map<string, PluginCache<unknown>>()
+
+  constructor(log: Logger, registry: Registry) {
+    this.log = log
+    this.registry = registry
+    this.limits = new MemoryLimitStore()
+    this.issuers = new IssuerRegistry({ log, metrics: issuerMetrics(registry) })
+    this.upstreams = new UpstreamRegistry(registry)
+  }
+
+  /** The upstream of this name, as `config` describes it. */
+  async upstream(config: Config, name: string): Promise<Upstream> {
+    const upstream = config.upstreams[name]
+    if (upstream === undefined) throw new Error(`there is no upstream "${name}"`)
+    const ca = upstream.tls?.ca === undefined ? undefined : await readSecret(upstream.tls.ca)
+    return this.upstreams.get(name, upstream, ca === undefined ? null : { ca })
+  }
+
+  /** What the routes of one configuration get. */
+  forRoutes(config: Config): RouteServices {
+    const isTrusted = trustFunction(config.trustedProxies)
+    return {
+      log: this.log,
+      registry: this.registry,
+      limits: this.limits,
+      caches: this.caches,
+      isTrusted,
+      issuer: name => {
+        const settings = config.issuers[name]
+        if (settings === undefined) throw new Error(`there is no issuer "${name}"`)
+        return this.issuers.get(name, settings)
+      }
+    }
+  }
+
+  /** Lets go of what only configurations before `config` have used. */
+  async retain(config: Config, upstreams: ReadonlySet<Upstream>): Promise<void> {
+    this.registry.retainRoutes(Object.keys(config.routes))
+    this.registry.retainUpstreams(Object.keys(config.upstreams))
+    this.issuers.retain(config.issuers)
+    const routes = new Set(Object.keys(config.routes))
+    for (const key of this.caches.keys()) {
+      if (!routes.has(key.slice(0, key.indexOf('/')))) this.caches.delete(key)
+    }
+    await this.upstreams.retain(upstreams)
+  }
+
+  async close(): Promise<void> {
+    this.issuers.close()
+    await Promise.all([this.upstreams.close(), this.limits.close()])
+  }
+}
+
+/** Whether an address is one of the trusted proxies. CIDRs only: a number of hops is a guess. */
+export function trustFunction(cidrs: readonly string[]): (address: string) => boolean {
+  if (cidrs.length === 0) return trustNobody
+  const trust = compile([...cidrs])
+  return address => trust(address, 0)
+}
+
+function trustNobody(): boolean {
+  return false
+}
+
+function issuerMetrics(registry: Registry): IssuerMetrics {
+  const ages = new Map<string, () => number | undefined>()
+  const gauge = registry.number('jwks_age_seconds')
+  registry.onScrape(() => {
+    for (const [issuer, age] of ages) {
+      const seconds = age()
+      if (seconds === undefined) gauge.remove(issuer)
+      else gauge.child(issuer).value = seconds
+    }
+  })
+  return {
+    fetches: (issuer, result) => {
+      registry.number('jwks_fetches_total').child(issuer, result).value++
+    },
+    age: (issuer, seconds) => {
+      if (seconds !== null) ages.set(issuer, seconds)
+      else if (ages.delete(issuer)) gauge.remove(issuer)
+    }
+  }
+}

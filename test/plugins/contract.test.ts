@@ -1,0 +1,96 @@
+import t from 'tap'
+import authorize from '../../plugins/authorize.ts'
+import bodyLimit from '../../plugins/body-limit.ts'
+import concurrency from '../../plugins/concurrency.ts'
+import cors from '../../plugins/cors.ts'
+import headers from '../../plugins/headers.ts'
+import ipFilter from '../../plugins/ip-filter.ts'
+import protocol from '../../plugins/protocol.ts'
+import rateLimit from '../../plugins/rate-limit.ts'
+import requestId from '../../plugins/request-id.ts'
+import { type PluginCase, pluginContract } from '../contract/plugin.ts'
+
+const cases: Record<string, Omit<PluginCase, 'file'>> = {
+  authorize: {
+    plugin: authorize,
+    written: [
+      { allow: '"orders:read" in identity.scopes', mode: 'shadow' },
+      { scopes: ['internal'], groups: ['ops'] }
+    ],
+    options: {
+      allow: '"orders:read" in identity.scopes',
+      scopes: ['orders:read'],
+      groups: ['ops'],
+      roles: ['reader']
+    }
+  },
+  'body-limit': { plugin: bodyLimit, written: [{ max: '1Mi' }], options: { max: 1024 } },
+  concurrency: {
+    plugin: concurrency,
+    written: [{ limit: 50, by: 'route' }, { limit: 1 }],
+    options: { limit: 1, by: 'identity.subject' }
+  },
+  cors: {
+    plugin: cors,
+    written: [
+      { origins: ['https://shop.example.com'], credentials: true, maxAge: '10m' },
+      { origins: ['*'] }
+    ],
+    options: { origins: ['https://shop.example.com'], credentials: true, maxAge: 600_000 }
+  },
+  headers: {
+    plugin: headers,
+    written: [
+      { response: { set: { 'x-frame-options': 'DENY' }, remove: ['server'] } },
+      { request: { remove: ['cookie'] } }
+    ],
+    options: {
+      request: { set: { 'x-tenant': 'a' } },
+      response: { set: { 'x-frame-options': 'DENY' }, remove: ['server'] }
+    }
+  },
+  'ip-filter': {
+    plugin: ipFilter,
+    written: [{ allow: ['203.0.113.0/24'] }, { deny: ['2001:db8::/32'] }],
+    options: { allow: ['127.0.0.0/8'], deny: ['203.0.113.0/24'] }
+  },
+  protocol: {
+    plugin: protocol,
+    written: [
+      { contentTypes: ['application/json', 'image/*'] },
+      { methods: ['GET'], maxBody: '1Mi', maxHeaderBytes: '8Ki' },
+      {
+        origins: ['https://shop.example.com'],
+        subprotocols: ['prices.v1'],
+        maxMessage: '64Ki',
+        idle: '60s',
+        lifetime: '4h'
+      },
+      { rpcs: ['shop.v1.Orders/Get'] }
+    ],
+    options: { methods: ['GET', 'POST'], maxBody: 1024, contentTypes: ['application/json'] }
+  },
+  'rate-limit': {
+    plugin: rateLimit,
+    written: [
+      { limit: 100, window: '1m', by: 'identity.subject' },
+      { limit: 50, window: '1s', by: 'identity.subject', algorithm: 'token-bucket', burst: 100 },
+      [
+        { limit: 10, window: '1s', by: 'client.ip' },
+        { limit: 10000, window: '1d', by: 'identity.subject', algorithm: 'sliding-window' }
+      ]
+    ],
+    options: { limit: 1, window: 60_000, by: 'identity.subject' }
+  },
+  'request-id': {
+    plugin: requestId,
+    written: [{ accept: true, respond: true, header: 'x-correlation-id' }, {}],
+    options: { accept: true, respond: true }
+  }
+}
+
+for (const [name, one] of Object.entries(cases)) {
+  t.test(name, async t =>
+    pluginContract(t, { ...one, file: new URL(`../../plugins/${name}.ts`, import.meta.url) })
+  )
+}
