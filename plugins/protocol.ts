@@ -99,10 +99,11 @@ export default {
     minProperties: 1,
     additionalProperties: false
   },
-  check(options) {
+  check(options, _config, route) {
     const problems: OptionProblem[] = []
     for (const [option, protocol] of Object.entries(elsewhere)) {
-      if (options[option as keyof ProtocolOptions] === undefined) continue
+      if (options[option as keyof ProtocolOptions] === undefined || route?.match.protocol === protocol)
+        continue
       problems.push({
         path: [option],
         message: `needs protocol: ${protocol}`,

@@ -28,6 +28,8 @@ interface Candidate<Route extends Matchable> {
   readonly headers: readonly (readonly [string, string])[]
   /** Names of the path's parameters, in order. */
   readonly params: readonly string[]
+  /** `/orders` stands for the route's `/orders/*` here: a route that says `/orders` itself is more specific. */
+  readonly isBarePrefix: boolean
 }
 
 type Leaf<Route extends Matchable> = Candidate<Route>[]
@@ -35,7 +37,8 @@ type Leaf<Route extends Matchable> = Candidate<Route>[]
 /**
  * Which route a request belongs to. The most specific wins, in this order:
  * 1. host: exact, then the longest `*.suffix`, then routes without hosts;
- * 2. path: literal segments before parameters before `/*`, segment by segment (find-my-way's tree);
+ * 2. path: literal segments before parameters before `/*`, segment by segment (find-my-way's tree); `/orders/*` takes
+ *    `/orders` too, where no route says `/orders` itself;
  * 3. header conditions: more before fewer;
  * 4. methods: routes that list some before routes that take any;
  * 5. name, alphabetically: two routes that get this far are refused as a configuration.
@@ -106,7 +109,7 @@ class HostTree<Route extends Matchable> {
     for (const route of routes) {
       for (const pattern of patterns(route.path)) {
         const leaf = leaves.get(pattern) ?? []
-        leaf.push(candidate(route))
+        leaf.push(candidate(route, pattern))
         leaves.set(pattern, leaf)
       }
     }
@@ -178,11 +181,12 @@ function patterns(path: string): string[] {
   return [pattern.slice(0, -2), pattern]
 }
 
-function candidate<Route extends Matchable>(route: Route): Candidate<Route> {
+function candidate<Route extends Matchable>(route: Route, pattern: string): Candidate<Route> {
   const methods = new Set(route.methods)
   if (methods.has('GET')) methods.add('HEAD')
   return {
     route,
+    isBarePrefix: route.path.endsWith('/*') && !pattern.endsWith('/*'),
     methods: methods.size === 0 ? null : methods,
     headers: Object.entries(route.headers).map(([name, value]) => [name.toLowerCase(), value] as const),
     params: route.path.split('/').flatMap(segment => (segment.startsWith(':') ? [segment.slice(1)] : []))
@@ -190,6 +194,7 @@ function candidate<Route extends Matchable>(route: Route): Candidate<Route> {
 }
 
 function bySpecificity<Route extends Matchable>(a: Candidate<Route>, b: Candidate<Route>): number {
+  if (a.isBarePrefix !== b.isBarePrefix) return a.isBarePrefix ? 1 : -1
   if (a.headers.length !== b.headers.length) return b.headers.length - a.headers.length
   if ((a.methods === null) !== (b.methods === null)) return a.methods === null ? 1 : -1
   return a.route.name < b.route.name ? -1 : 1

@@ -67,12 +67,8 @@ t.test('a preflight look-alike with another method is authenticated', async t =>
   }
 })
 
-t.test('a route that does not take OPTIONS takes it for preflights only', async t => {
-  const { url, proxied } = await testRoute(t, [[plugin, { origins: [shop] }]], { methods: ['GET', 'PATCH'] })
-  const refused = await fetch(`${url}/orders`, { method: 'OPTIONS' })
-  t.equal(refused.status, 405)
-  t.equal(refused.headers.get('allow'), 'GET, PATCH')
-  t.equal(proxied.length, 0)
+t.test('a preflight is told the methods of the route', async t => {
+  const { url } = await testRoute(t, [[plugin, { origins: [shop] }]], { methods: ['GET', 'PATCH'] })
   const answer = await preflight(url)
   t.equal(answer.status, 204)
   t.equal(answer.headers.get('access-control-allow-methods'), 'GET, PATCH')
