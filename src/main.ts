@@ -92,8 +92,20 @@ function exitCodeOf(error: unknown): number {
     process.stderr.write(`${error.message}\n`)
     return exitCodes.badConfig
   }
-  process.stderr.write(`${(error as Error).message}\n`)
+  process.stderr.write(
+    `${sentenceOf(error as NodeJS.ErrnoException & { address?: string; port?: number })}\n`
+  )
   return exitCodes.failed
+}
+
+function sentenceOf({
+  code,
+  address,
+  port,
+  message
+}: NodeJS.ErrnoException & { address?: string; port?: number }) {
+  if (code !== 'EADDRINUSE') return message
+  return `Port ${port} of ${address} is taken. End what listens there, or change \`listeners\` in the configuration.`
 }
 
 try {
