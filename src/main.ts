@@ -92,18 +92,13 @@ function exitCodeOf(error: unknown): number {
     process.stderr.write(`${error.message}\n`)
     return exitCodes.badConfig
   }
-  process.stderr.write(
-    `${sentenceOf(error as NodeJS.ErrnoException & { address?: string; port?: number })}\n`
-  )
+  process.stderr.write(`${sentenceOf(error as SystemError)}\n`)
   return exitCodes.failed
 }
 
-function sentenceOf({
-  code,
-  address,
-  port,
-  message
-}: NodeJS.ErrnoException & { address?: string; port?: number }) {
+type SystemError = NodeJS.ErrnoException & { address?: string; port?: number }
+
+function sentenceOf({ code, address, port, message }: SystemError): string {
   if (code !== 'EADDRINUSE') return message
   return `Port ${port} of ${address} is taken. End what listens there, or change \`listeners\` in the configuration.`
 }
