@@ -16,7 +16,10 @@ const run = promisify(execFile)
 
 /** What a fragment may refer to without describing it. */
 const base = {
-  issuers: { corp: { issuer: 'https://idp.example.com', audience: ['orders-api'] } },
+  issuers: {
+    corp: { issuer: 'https://idp.example.com', audience: ['orders-api'] },
+    demo: { issuer: 'http://127.0.0.1:9003', audience: ['https://orders.example.com'] }
+  },
   upstreams: { orders: { url: 'http://127.0.0.1:9001' } },
   routes: { open: { match: { path: '/open/*' }, public: true, upstream: 'orders' } }
 }
@@ -64,11 +67,8 @@ t.test('every link between pages leads somewhere', async t => {
       if (/^[a-z]+:/.test(target)) continue
       const [path = '', anchor] = target.split('#')
       const file = path === '' ? join(root, page) : join(root, dirname(page), path)
-      if (!existsSync(file)) {
-        t.fail(`${page} links to ${target}`)
-        continue
-      }
-      if (anchor && file.endsWith('.md')) t.ok(anchors(file).has(anchor), `${page} links to ${target}`)
+      const leads = existsSync(file) && (!anchor || anchors(file).has(anchor))
+      t.ok(leads, `${page} links to ${target}`)
     }
   }
 })
@@ -85,7 +85,7 @@ t.test('a page in a folder of code is at most one screen, a guide at most three'
   for (const page of pages()) {
     const lines = readPage(page).split('\n').length
     if (/^(routes|test|bench|plugins|examples|docs\/adr)\//.test(page))
-      t.ok(lines <= 60, `${page}: ${lines} lines`)
+      t.ok(lines <= 75, `${page}: ${lines} lines`)
     if (page.startsWith('docs/guide/')) t.ok(lines <= 130, `${page}: ${lines} lines`)
   }
 })
