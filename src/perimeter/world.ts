@@ -31,13 +31,18 @@ export function buildWorld(manifests: Manifests, named: readonly string[] = []):
   for (const name of [...named, ...policies.keys(), ...pods.keys()]) namespace(name)
   for (const { namespace: name } of manifests.services) namespace(name)
   const policiesOf = (name: string): readonly Policy[] => policies.get(name) ?? []
-  // The matrix asks about the same few pods again and again, and the labels of a pod belong to it alone.
-  const selected = new WeakMap<Labels, readonly Policy[]>()
+  // The matrix asks about the same few pods again and again.
+  const selected = new Map<string, WeakMap<Labels, readonly Policy[]>>()
   const selecting = (pod: Pick<Pod, 'namespace' | 'labels'>): readonly Policy[] => {
-    let found = selected.get(pod.labels)
+    let here = selected.get(pod.namespace)
+    if (here === undefined) {
+      here = new WeakMap()
+      selected.set(pod.namespace, here)
+    }
+    let found = here.get(pod.labels)
     if (found === undefined) {
       found = policiesOf(pod.namespace).filter(policy => matches(policy.podSelector, pod.labels))
-      selected.set(pod.labels, found)
+      here.set(pod.labels, found)
     }
     return found
   }
