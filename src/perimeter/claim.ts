@@ -1,6 +1,7 @@
 import type { Declared, Edge } from './declared.ts'
 import type { Gateway } from './gateway.ts'
 import type { At } from './objects.ts'
+import type { Example } from './openings.ts'
 import type { PodEnd } from './policy.ts'
 import type { Protocol } from './ports.ts'
 import { portSet } from './ports.ts'
@@ -12,8 +13,8 @@ export type ProofVerdict = 'proven' | 'not-proven' | 'refuted'
 
 export interface Counterexample {
   /** A namespace that is the empty string stands for an address outside of all namespaces. */
-  from: { namespace: string; labels: Labels; pod?: string; address?: string }
-  to: { namespace: string; labels: Labels; pod?: string }
+  from: Example
+  to: Example
   port: number
   protocol: Protocol
   /** `namespace/name`; null when it is the lack of a policy. */

@@ -5,6 +5,7 @@ import { allowedInto, destinationsOf, findForCause, verdictOf } from './only-gat
 import { everybody, exampleOf } from './openings.ts'
 import { type End, evaluate, podEnd } from './policy.ts'
 import { everyPort, portAt } from './ports.ts'
+import { formatEnd } from './report.ts'
 import { formatLabels, type Labels, matches, type Selector } from './selector.ts'
 import { policyName } from './world.ts'
 
@@ -91,7 +92,7 @@ function widePolicies(situation: Case): Judged[] {
       const from = exampleOf(opening.source, opening.cube)
       const to = exampleOf(opening.destination, opening.cube)
       const { port, protocol } = portAt(opening.cube.ports[0]![0])
-      const text = `${policyName(policy)} ingress[${rule.index}] opens more than the declared edges: ${from.address ?? `${from.namespace} (${formatLabels(from.labels)})`} to ${to.namespace} (${formatLabels(to.labels)}) on ${protocol} ${port}`
+      const text = `${policyName(policy)} ingress[${rule.index}] opens more than the declared edges: ${formatEnd(from)} to ${formatEnd(to)} on ${protocol} ${port}`
       return [{ verdict: verdictOf([opening]), finding: finding('edge-opens-more', text, rule.at) }]
     })
   )

@@ -4,6 +4,7 @@ import type { Policy, Rule } from './objects.ts'
 import { declaredExclusions, everybody, exampleOf } from './openings.ts'
 import type { PodEnd } from './policy.ts'
 import { everyPort, portAt, portSet } from './ports.ts'
+import { formatEnd } from './report.ts'
 import { formatLabels } from './selector.ts'
 import { assumeAll, type Cube, solve } from './solve.ts'
 import { type Party, type PodParty, ruleBranches, startCube } from './space.ts'
@@ -105,9 +106,7 @@ function findWayOut(
 function describe(party: Party, cube: Cube): string {
   const example = exampleOf(party, cube)
   const { port, protocol } = portAt(cube.ports[0]![0])
-  const place =
-    example.address ?? `a pod with ${formatLabels(example.labels)} in namespace ${example.namespace}`
-  return `${place} on ${protocol} ${port}`
+  return `${formatEnd(example)} on ${protocol} ${port}`
 }
 
 function reachesDns({ world }: Case, end: PodEnd): boolean {

@@ -36,7 +36,7 @@ function unreachable(upstream: Upstream, from: PodEnd, to: PodEnd, answer: Answe
   const side = answer.egress.verdict === 'allowed' ? answer.ingress : answer.egress
   const [first] = side.policies
   const denied = answer.verdict === 'denied'
-  const why = `the gateway ${denied ? 'cannot' : 'may not be able to'} reach ${upstream.name} on port ${upstream.port}: ${answer.why}`
+  const what = `the gateway ${denied ? 'cannot' : 'may not be able to'} reach ${upstream.name} on port ${upstream.port}`
   return {
     verdict: denied ? 'refuted' : 'not-proven',
     counterexamples: [
@@ -48,10 +48,10 @@ function unreachable(upstream: Upstream, from: PodEnd, to: PodEnd, answer: Answe
         policy: first?.policy ?? null,
         rule: first?.rule ?? null,
         at: first?.at ?? upstream.at,
-        why
+        why: `${what}: ${answer.why}`
       }
     ],
-    findings: [finding('gateway-unreachable', why, first?.at ?? upstream.at)]
+    findings: [finding('gateway-unreachable', what, first?.at ?? upstream.at)]
   }
 }
 

@@ -52,6 +52,7 @@ const words: Readonly<Record<Verdict, string>> = {
 
 const legend = `<p class="legend">
 <span class="cell good">✓</span> may connect, as declared
+<span class="cell bad">✕</span> the gateway cannot, and should
 <span class="cell bad">✓</span> may connect, and nobody has declared it
 <span class="cell cni-dependent">?</span> depends on the CNI
 <span class="cell denied">·</span> cannot connect
@@ -86,7 +87,7 @@ function cell(answer: Picture['cells'][number][number], kind: Picture['rows'][nu
   const tone = answer.verdict === 'allowed' ? (answer.isDeclared ? 'good' : 'bad') : answer.verdict
   const wrong = kind === 'gateway' && answer.verdict === 'denied' ? ' wrong' : ''
   const label = `${words[answer.verdict]}${answer.isDeclared ? ', as declared' : ''}`
-  return `<td class="${tone}${wrong}" title="${escapeHtml(answer.why)}"><span aria-label="${label}">${marks[answer.verdict]}</span></td>`
+  return `<td class="${tone}${wrong}" title="${escapeHtml(answer.why)}"><span aria-label="${label}">${wrong === '' ? marks[answer.verdict] : '✕'}</span></td>`
 }
 
 function upstreamSection(upstream: Proof['upstreams'][number]): string[] {

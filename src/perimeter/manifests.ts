@@ -57,7 +57,7 @@ export function readManifests(texts: readonly Text[]): Manifests {
   for (const { file, text } of texts) readText(file, text, problems, found)
   found.policies = mergeTwins(found.policies, problems)
   found.namespaces = mergeTwins(found.namespaces, problems)
-  if (problems.length > 0) throw new BadInput(problems)
+  if (problems.length > 0) throw new BadInput([...new Set(problems)])
   return found
 }
 

@@ -2,7 +2,7 @@ import { formatAddress } from './addresses.ts'
 import type { Edge } from './declared.ts'
 import type { Direction, Policy, Rule } from './objects.ts'
 import type { PortSet } from './ports.ts'
-import type { Selector } from './selector.ts'
+import { type Labels, namespaceName, type Selector } from './selector.ts'
 import { assumeAll, type Conjunction, type Cube, exampleLabels, type Literal, solve } from './solve.ts'
 import {
   type Branch,
@@ -201,19 +201,28 @@ export function everybody(world: World, side: PodParty['side']): Party[] {
   return [...pods, { kind: 'address' }]
 }
 
+export interface Example {
+  namespace: string
+  labels: Labels
+  /** Labels that the namespace must carry, where no declared one does. */
+  namespaceLabels?: Labels
+  pod?: string
+  address?: string
+}
+
 /** The party made concrete: a namespace, labels and, for an address, the address. */
-export function exampleOf(
-  party: Party,
-  cube: Cube
-): { namespace: string; labels: Readonly<Record<string, string>>; pod?: string; address?: string } {
+export function exampleOf(party: Party, cube: Cube): Example {
   if (party.kind === 'address') {
     const first = cube.addresses.at(-1)?.[0]
     return { namespace: '', labels: {}, address: first === undefined ? undefined : formatAddress(first) }
   }
   const labels = party.labels ?? exampleLabels(cube, podAxis(party))
-  const namespace =
-    party.namespace?.name ?? exampleLabels(cube, namespaceAxis(party))['kubernetes.io/metadata.name']
-  return party.pod === undefined
-    ? { namespace: namespace ?? 'other', labels }
-    : { namespace: namespace ?? 'other', labels, pod: party.pod.name }
+  if (party.namespace === undefined) {
+    const { [namespaceName]: namespace = 'other', ...others } = exampleLabels(cube, namespaceAxis(party))
+    return Object.keys(others).length === 0
+      ? { namespace, labels }
+      : { namespace, labels, namespaceLabels: others }
+  }
+  const namespace = party.namespace.name
+  return party.pod === undefined ? { namespace, labels } : { namespace, labels, pod: party.pod.name }
 }

@@ -1,4 +1,5 @@
 import type { Case, Counterexample, Finding, ProofVerdict } from './claim.ts'
+import type { Example } from './openings.ts'
 import type { Proof, UpstreamProof } from './prove.ts'
 import { formatLabels } from './selector.ts'
 import type { Upstream } from './upstreams.ts'
@@ -16,10 +17,12 @@ export function headline(verdict: ProofVerdict): string {
 }
 
 /** `namespace (labels)`, or an address. */
-export function formatEnd(end: Counterexample['from']): string {
+export function formatEnd(end: Example): string {
   if (end.address !== undefined) return end.address
   const pod = end.pod === undefined ? '' : `/${end.pod}`
-  return `${end.namespace}${pod} (${formatLabels(end.labels)})`
+  const labelled =
+    end.namespaceLabels === undefined ? '' : `, a namespace labelled ${formatLabels(end.namespaceLabels)},`
+  return `${end.namespace}${pod}${labelled} (${formatLabels(end.labels)})`
 }
 
 export function formatRule(example: Counterexample): string {

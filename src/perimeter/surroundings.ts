@@ -4,6 +4,7 @@ import { allowedInto, dashSlip, destinationsOf, findForCause, isForeign } from '
 import { everybody, exampleOf } from './openings.ts'
 import { evaluate, podEnd } from './policy.ts'
 import { everyPort, type Protocol, portAt } from './ports.ts'
+import { formatEnd } from './report.ts'
 import {
   areCompatible,
   formatLabels,
@@ -75,8 +76,9 @@ function inspectServicePorts(
 ): void {
   for (const service of services) {
     if (upstream.service !== undefined && upstream.service.name !== service.name) continue
-    for (const port of service.ports) {
-      if (port.protocol !== 'TCP' || port.port !== (upstream.service?.port ?? upstream.port)) continue
+    const tcp = service.ports.filter(port => port.protocol === 'TCP')
+    const meant = tcp.filter(port => port.port === upstream.service?.port)
+    for (const port of meant.length > 0 ? meant : tcp.filter(each => each.port === upstream.port)) {
       const targets = resolveTarget(port.target, port.protocol, pods)
       if (targets.length === 0 || targets.includes(upstream.port)) continue
       const text = `${upstream.name} has kubernetes.port ${upstream.port}, but Service ${service.namespace}/${service.name} sends its port ${port.port} to port ${targets.join(', ')} of the pods: name that port (S23)`
@@ -238,8 +240,7 @@ function foreignPolicies(situation: Case): Finding[] {
         if (opening === undefined) return []
         const from = exampleOf(opening.source, opening.cube)
         const { port, protocol } = portAt(opening.cube.ports[0]![0])
-        const who = from.address ?? `${from.namespace} (${formatLabels(from.labels)})`
-        const text = `${policyName(policy)} ingress[${rule.index}] opens other pods of the protected namespace (${formatSelector(policy.podSelector)}) to ${who}, ${protocol} ${port} among others`
+        const text = `${policyName(policy)} ingress[${rule.index}] opens other pods of the protected namespace (${formatSelector(policy.podSelector)}) to ${formatEnd(from)}, ${protocol} ${port} among others`
         return finding('foreign-policy-opens', text, rule.at)
       })
     })
