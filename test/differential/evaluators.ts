@@ -1,7 +1,8 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import type { Protocol } from '../../src/perimeter/ports.ts'
 import type { Manifest } from '../src/perimeter/cluster.ts'
 
@@ -23,7 +24,8 @@ export interface PolicySet {
 export interface Evaluator {
   name: string
   isInstalled: boolean
-  answer(sets: readonly PolicySet[]): boolean[][]
+  /** One answer for each query; undefined for a set that the program refuses. */
+  answer(sets: readonly PolicySet[]): Promise<(boolean[] | null)[]>
 }
 
 const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'sallyport-tools')
@@ -35,22 +37,27 @@ const limit = 512 * 1024 * 1024
 export const networkConfigAnalyzer: Evaluator = {
   name: 'network-config-analyzer',
   isInstalled: existsSync(python),
-  answer: sets =>
-    JSON.parse(
-      execFileSync(python, [join(import.meta.dirname, 'ask-network-config-analyzer.py')], {
-        input: JSON.stringify(sets.map(each => ({ ...each, manifests: each.manifests.map(withTypes) }))),
-        encoding: 'utf8',
-        maxBuffer: limit,
-        stdio: ['pipe', 'pipe', 'ignore']
-      })
-    )
+  answer: async sets => {
+    const half = Math.ceil(sets.length / 2)
+    const parts = await Promise.all([askAnalyzer(sets.slice(0, half)), askAnalyzer(sets.slice(half))])
+    return parts.flat()
+  }
+}
+
+async function askAnalyzer(sets: readonly PolicySet[]): Promise<(boolean[] | null)[]> {
+  const script = join(import.meta.dirname, 'ask-network-config-analyzer.py')
+  const child = spawn(python, [script], { stdio: ['pipe', 'pipe', 'ignore'] })
+  child.stdin.end(
+    JSON.stringify(sets.map(each => ({ ...each, manifests: each.manifests.map(withTypes).map(withoutIdle) })))
+  )
+  return JSON.parse(await text(child.stdout))
 }
 
 /** mattfenwick/cyclonus: one connection at a time, pods matched by address too. */
 export const cyclonusEvaluator: Evaluator = {
   name: 'cyclonus',
   isInstalled: existsSync(cyclonus),
-  answer: sets => {
+  answer: async sets => {
     const answers: boolean[][] = []
     // Many sets go into one run, each with namespaces of its own; a connection never leaves its set.
     for (let start = 0; start < sets.length; start += 50)
@@ -100,6 +107,21 @@ function withTypes(policy: Manifest): Manifest {
       ? ['Ingress', 'Egress']
       : ['Ingress']
   return { ...policy, spec: { podSelector: {}, ...spec, policyTypes } }
+}
+
+/** Refused by network-config-analyzer, though the API takes it and it means nothing: rules of a direction that is not listed (S5). */
+function withoutIdle(policy: Manifest): Manifest {
+  if (policy.kind !== 'NetworkPolicy') return policy
+  const { ingress, egress, ...spec } = policy.spec as {
+    ingress?: unknown
+    egress?: unknown
+    policyTypes: string[]
+  }
+  const kept = {
+    ...(spec.policyTypes.includes('Ingress') && ingress ? { ingress } : {}),
+    ...(spec.policyTypes.includes('Egress') && egress ? { egress } : {})
+  }
+  return { ...policy, spec: { ...spec, ...kept } }
 }
 
 interface PodView {

@@ -18,11 +18,12 @@ export interface Case {
 }
 
 const a = pod('x', 'a', { app: 'a', tier: 'front' })
-const ports = [
-  { name: 'web', containerPort: 80 },
-  { name: 'web', containerPort: 53, protocol: 'UDP' }
+// Names are unique in a container, not in a pod: the second container may use one again.
+const containers = [
+  { ports: [{ name: 'web', containerPort: 80 }] },
+  { ports: [{ name: 'web', containerPort: 53, protocol: 'UDP' }] }
 ]
-const b = pod('x', 'b', { app: 'b' }, { containers: [{ ports }] })
+const b = pod('x', 'b', { app: 'b' }, { containers })
 const c = pod(
   'y',
   'c',
