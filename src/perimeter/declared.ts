@@ -1,6 +1,6 @@
 import { LineCounter, parseDocument } from 'yaml'
 import { type AddressSet, blockSet, parseCidr } from './addresses.ts'
-import { Cursor, type Source } from './cursor.ts'
+import { type Cursor, rootOf, type Source } from './cursor.ts'
 import { unite } from './intervals.ts'
 import { type At, BadInput } from './objects.ts'
 import { type PortSet, portSet } from './ports.ts'
@@ -63,7 +63,7 @@ export function readDeclared(text: string, at: At): Declared {
     throw new BadInput([`${at}  ${perimeterAnnotation}  ${document.errors[0]?.message.split('\n')[0]}`])
   }
   const source: Source = { file: at, document, lines: new LineCounter(), problems: [] }
-  const root = new Cursor(source, [], document.toJS())
+  const root = rootOf(source)
   const declared = read(root, at)
   problems.push(
     ...source.problems.map(each => `${at}  ${perimeterAnnotation}  ${each.replace(/^.*? {2}/, '')}`)
