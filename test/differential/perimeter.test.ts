@@ -18,7 +18,7 @@ import {
 t.setTimeout(600_000)
 
 const runs = Number(process.env.DIFFERENTIAL_SETS ?? 2000)
-const mustRun = process.env.SALLYPORT_REQUIRE_TOOLS === '1'
+const mustRun = process.env.SALLYPORT_NO_SKIP === '1'
 
 interface Difference {
   query: Query

@@ -9,7 +9,7 @@ const chromium = (process.env.PATH ?? '')
   .split(delimiter)
   .flatMap(folder => ['chromium', 'chromium-browser', 'google-chrome'].map(name => join(folder, name)))
   .find(existsSync)
-const mustRun = process.env.SALLYPORT_REQUIRE_TOOLS === '1'
+const mustRun = process.env.SALLYPORT_NO_SKIP === '1'
 const skip = chromium !== undefined || mustRun ? false : 'skipped: chromium is not installed'
 
 type Scheme = 'light' | 'dark'
