@@ -94,10 +94,11 @@ export class Connection {
     delete (this.#socket as Partial<Socket>).destroySoon
   }
 
-  /** The connection is gone. */
+  /** The connection is gone. Node tells the answer that had the socket, but none of those that waited behind it. */
   dispose(): void {
     this.#linger?.cancel()
     this.#bodyWait?.cancel()
+    for (const response of this.pending) if (response.socket === null) response.emit('close')
   }
 
   #finish(verdict: ParserVerdict | null, broken: Response | undefined): void {

@@ -25,6 +25,9 @@ const byCode: Readonly<Record<string, Reason>> = {
   ERR_INVALID_CHAR: 'upstream.protocol',
   ERR_HTTP_INVALID_STATUS_CODE: 'upstream.protocol',
   ERR_HTTP_INVALID_HEADER_VALUE: 'upstream.protocol',
+  // undici refuses what we send: only a plugin's header can be at fault, the client's have passed the gate.
+  UND_ERR_INVALID_ARG: 'plugin.failed',
+  UND_ERR_NOT_SUPPORTED: 'plugin.failed',
   DEPTH_ZERO_SELF_SIGNED_CERT: 'upstream.tls',
   SELF_SIGNED_CERT_IN_CHAIN: 'upstream.tls',
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'upstream.tls',

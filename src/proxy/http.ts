@@ -1,26 +1,26 @@
+import { validateHeaderName, validateHeaderValue } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type Reason, Refusal } from '../errors.ts'
-import type { Exchange } from '../exchange.ts'
-import { exchangeOf } from '../exchange.ts'
-import { sendProblem } from '../problem.ts'
+import { type Exchange, exchangeOf, type UpstreamCall } from '../exchange.ts'
+import { answer } from '../problem.ts'
 import type { Cell, Histogram } from '../registry.ts'
 import { announcesTooMuch, CountedBody, hasBody } from './body.ts'
 import { reasonOf } from './failures.ts'
-import { type ForwardOptions, forwardedHeaders, returnedHeaders } from './headers.ts'
+import { type ForwardOptions, faultyFraming, forwardedHeaders, returnedHeaders } from './headers.ts'
 import { ReplyStream } from './reply-stream.ts'
-import type { Rewrite } from './rewrite.ts'
+import type { Rewrite, RewriteLocation } from './rewrite.ts'
 import type { Endpoint, Upstream } from './upstream.ts'
 
 /** What the proxy needs of a route; made once, when the route is built. */
 export interface ProxyTarget {
   readonly upstream: Upstream
   readonly rewrite: Rewrite
-  readonly location: ((value: string) => string) | null
+  readonly location: RewriteLocation | null
   readonly forward: ForwardOptions
   /** Milliseconds until the head of the answer. */
   readonly responseTimeout: number
   readonly isPublic: boolean
-  /** Some plugin changes bodies (`onSend`): the answer goes through Fastify's reply instead of straight out. */
+  /** Some plugin has hooks on answers or errors: those go through Fastify's reply instead of straight out. */
   readonly viaReply: boolean
   readonly upstreamDuration: Histogram
   readonly upstreamErrors: (reason: Reason) => Cell
@@ -33,6 +33,7 @@ export interface ProxyTarget {
 export function createProxyHandler(target: ProxyTarget) {
   return function proxyRequest(request: FastifyRequest, reply: FastifyReply): FastifyReply {
     const exchange = exchangeOf(request.raw)
+    exchange.running = null
     // No 2xx without an allow decision on record: a chain that forgot to decide is a defect, and closed.
     if (!target.isPublic && exchange.identity === null) {
       throw new Refusal('plugin.failed', { detail: 'the chain ended without an identity' })
@@ -40,8 +41,10 @@ export function createProxyHandler(target: ProxyTarget) {
     if (target.upstream.isSaturated)
       throw new Refusal('upstream.saturated', { headers: { 'retry-after': '1' } })
     if (announcesTooMuch(request.raw, exchange.maxBody)) throw new Refusal('protocol.size')
+    // Whatever throws in here still goes through Fastify, to the error handler.
+    const call = new ProxyCall(target, exchange, reply)
     if (!target.viaReply) reply.hijack()
-    new ProxyCall(target, exchange, reply).start()
+    call.start()
     return reply
   }
 }
@@ -53,10 +56,12 @@ const maxInterim = 16
  * One call to an upstream: an undici dispatch handler that writes into the client's response. It ends once, by the end
  * of the answer, by a failure, or because the client went.
  */
-class ProxyCall {
+class ProxyCall implements UpstreamCall {
   readonly #target: ProxyTarget
   readonly #exchange: Exchange
   readonly #reply: FastifyReply
+  readonly #path: string
+  readonly #headers: string[]
   readonly #body: CountedBody | null
   #endpoint: Endpoint | null = null
   #abort: ((error?: Error) => void) | null = null
@@ -71,27 +76,32 @@ class ProxyCall {
     this.#target = target
     this.#exchange = exchange
     this.#reply = reply
+    this.#path = target.rewrite(exchange)
+    this.#headers = forwardedHeaders(exchange, target.forward)
     this.#body = hasBody(exchange.request) ? new CountedBody(exchange) : null
   }
 
   start(): void {
-    const { upstream, rewrite, forward, responseTimeout } = this.#target
+    const { upstream, responseTimeout } = this.#target
     const exchange = this.#exchange
-    const { request } = exchange
     const endpoint = upstream.pick()
     this.#endpoint = endpoint
     upstream.inFlight++
     endpoint.inFlight++
     exchange.upstream = upstream.name
     exchange.upstreamStart = performance.now()
-    exchange.cancel = () => this.#cancel()
+    exchange.call = this
+    const method = exchange.request.method as 'GET'
     endpoint.pool.dispatch(
       {
-        path: rewrite(exchange),
-        method: request.method as 'GET',
-        headers: forwardedHeaders(exchange, forward),
+        path: this.#path,
+        method,
+        headers: this.#headers,
         body: this.#body,
-        headersTimeout: responseTimeout
+        headersTimeout: responseTimeout,
+        // undici closes the connection after each HEAD, for servers that send a body all the same (its issue 258). Such a
+        // body is refused by its parser as an answer that nobody asked for, and the connection goes then.
+        reset: method === ('HEAD' as string) ? false : undefined
       },
       this
     )
@@ -104,28 +114,31 @@ class ProxyCall {
 
   onHeaders(status: number, raw: Buffer[], resume: () => void): boolean {
     if (status < 200) {
-      if (++this.#interim > maxInterim)
-        this.#fail(new Refusal('upstream.protocol', { detail: 'flood of 1xx' }))
+      this.#judgeInterim(status)
+      return true
+    }
+    this.#resume = resume
+    const fault = status > 599 ? 'status over 599' : faultyFraming(status, raw)
+    if (fault !== null) {
+      this.#fail(new Refusal('upstream.protocol', { detail: fault }))
       return true
     }
     const { response, request } = this.#exchange
-    this.#resume = resume
-    if (status > 599) {
-      this.#fail(new Refusal('upstream.protocol', { detail: 'status over 599' }))
-      return true
-    }
+    const own = this.#reply.getHeaders()
     const headers = returnedHeaders(raw, {
-      own: this.#reply.getHeaders(),
+      own,
       remove: this.#exchange.removeResponseHeaders,
-      location: this.#target.location
+      location: this.#target.location,
+      host: request.headers.host
     })
+    if (status === 204) dropContentLength(headers)
     // An answer before the end of the body: what is left of the body must not be taken for a request.
     if (this.#body !== null && !request.complete) headers.push('connection', 'close')
     try {
-      if (this.#target.viaReply) this.#replyHead(status, headers)
+      if (this.#target.viaReply) this.#replyHead(status, headers, own)
       else response.writeHead(status, headers)
-    } catch (error) {
-      this.#fail(new Refusal('upstream.protocol', { cause: error }))
+    } catch (cause) {
+      this.#fail(new Refusal(isSendable(own) ? 'upstream.protocol' : 'plugin.failed', { cause }))
       return true
     }
     this.#expected = request.method === 'HEAD' ? -1 : contentLength(headers)
@@ -158,12 +171,20 @@ class ProxyCall {
     else this.#fail(new Refusal(reasonOf(error), { cause: error, detail: detailOf(error) }))
   }
 
-  /** The client has gone: so does the call. */
-  #cancel(): void {
+  cancel(): void {
     if (this.#ended) return
     this.#cancelled = true
     this.#finish()
     this.#abort?.()
+    this.#stream?.destroy()
+  }
+
+  /** Interim answers are not for the client, who asked for none; and nobody asked for another protocol. */
+  #judgeInterim(status: number): void {
+    if (status < 100) this.#fail(new Refusal('upstream.protocol', { detail: 'status below 100' }))
+    else if (status === 101) this.#fail(new Refusal('upstream.protocol', { detail: 'unsolicited 101' }))
+    else if (++this.#interim > maxInterim)
+      this.#fail(new Refusal('upstream.protocol', { detail: 'flood of 1xx' }))
   }
 
   #fail(refusal: Refusal): void {
@@ -173,34 +194,80 @@ class ProxyCall {
     const { response } = exchange
     exchange.refuse(refusal.reason, null, refusal.detail ?? null)
     if (refusal.reason.startsWith('upstream.')) this.#target.upstreamErrors(refusal.reason).value++
+    else if (refusal.reason === 'plugin.failed') this.#logFailure(refusal)
     this.#abort?.()
-    if (this.#stream !== null) this.#stream.destroy(refusal)
+    if (this.#stream !== null) {
+      // Hooks may hold the stream: they or Fastify hear of its error, and `refuse` answers while that is possible.
+      this.#stream.destroy(refusal)
+      if (response.headersSent) response.destroy()
+      return
+    }
     if (response.headersSent) {
       // The status is out already: only a broken connection says that the answer is not whole.
       response.destroy()
       return
     }
-    if (!this.#reply.sent) this.#reply.hijack()
-    const close = this.#body !== null && !exchange.request.complete
-    exchange.bytesOut = sendProblem(response, refusal, exchange.requestId, this.#reply.getHeaders(), close)
+    if (this.#target.viaReply) this.#reply.send(refusal)
+    else answer(exchange, refusal, this.#reply.getHeaders())
+  }
+
+  #logFailure(refusal: Refusal): void {
+    const { observer, route } = this.#exchange
+    observer.log.error(
+      { err: refusal.cause, route: route?.name },
+      'a plugin has set a header that cannot be sent'
+    )
   }
 
   #finish(): void {
     if (this.#ended) return
     this.#ended = true
     const exchange = this.#exchange
-    exchange.cancel = null
+    exchange.call = null
     exchange.upstreamEnd = performance.now()
     this.#target.upstreamDuration.observe((exchange.upstreamEnd - exchange.upstreamStart) / 1000)
     this.#target.upstream.inFlight--
     if (this.#endpoint !== null) this.#endpoint.inFlight--
   }
 
-  #replyHead(status: number, headers: string[]): void {
+  #replyHead(status: number, headers: readonly string[], own: ReturnType<FastifyReply['getHeaders']>): void {
     const reply = this.#reply
-    for (let i = 0; i < headers.length; i += 2) reply.header(headers[i] as string, headers[i + 1])
+    this.#exchange.ownHeaders = own
+    // `headers` holds them too, merged with the upstream's.
+    for (const name in own) reply.removeHeader(name)
+    for (const [name, values] of byName(headers)) reply.header(name, values.length === 1 ? values[0] : values)
     this.#stream = new ReplyStream(() => this.#resume?.())
     reply.code(status).send(this.#stream)
+  }
+}
+
+function byName(headers: readonly string[]): Map<string, string[]> {
+  const grouped = new Map<string, string[]>()
+  for (let i = 0; i < headers.length; i += 2) {
+    const values = grouped.get(headers[i] as string)
+    if (values === undefined) grouped.set(headers[i] as string, [headers[i + 1] as string])
+    else values.push(headers[i + 1] as string)
+  }
+  return grouped
+}
+
+/** RFC 9110, 8.6: not on a 204, and zero says nothing there. */
+function dropContentLength(headers: string[]): void {
+  for (let i = headers.length - 2; i >= 0; i -= 2) {
+    if (headers[i] === 'content-length') headers.splice(i, 2)
+  }
+}
+
+/** Whether Node would send the headers that plugins have set. */
+function isSendable(own: ReturnType<FastifyReply['getHeaders']>): boolean {
+  try {
+    for (const [name, value] of Object.entries(own)) {
+      validateHeaderName(name)
+      validateHeaderValue(name, value as string)
+    }
+    return true
+  } catch {
+    return false
   }
 }
 
