@@ -125,7 +125,7 @@ class ProxyCall implements UpstreamCall {
         servername: endpoint.servername,
         headersTimeout: responseTimeout,
         // undici closes the connection after each HEAD, for servers that send a body all the same (its issue 258). Such a
-        // body is noTicket by its parser as an answer that nobody asked for, and the connection goes then.
+        // body is refused by its parser as an answer that nobody asked for, and the connection goes then.
         reset: method === ('HEAD' as string) ? false : undefined
       } as UpstreamRequest,
       this
