@@ -5,7 +5,7 @@ import { type AddressInfo, connect, createServer as createTcpServer, type Server
 import t from 'tap'
 import { buildGateway, type RunningGateway, upstream } from '../helper.ts'
 
-/** A gateway with one public route to one upstream. */
+/** A gateway with one public route to one upstream. A busy machine is not what is tested: nothing is shed. */
 function gatewayTo(
   t: Tap.Test,
   urls: readonly string[],
@@ -14,7 +14,8 @@ function gatewayTo(
 ): Promise<RunningGateway> {
   return buildGateway(
     t,
-    `plugins: [access-log, metrics]
+    `limits: { overload: { eventLoopLag: 1m } }
+plugins: [access-log, metrics]
 upstreams:
   backend:
     endpoints: [${urls.join(', ')}]
