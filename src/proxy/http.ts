@@ -69,6 +69,7 @@ class ProxyCall implements UpstreamCall {
   #stream: ReplyStream | null = null
   #interim = 0
   #expected = -1
+  #isNotModified = false
   #ended = false
   #cancelled = false
 
@@ -132,6 +133,7 @@ class ProxyCall implements UpstreamCall {
       host: request.headers.host
     })
     if (status === 204) dropContentLength(headers)
+    this.#isNotModified = status === 304
     // An answer before the end of the body: what is left of the body must not be taken for a request.
     if (this.#body !== null && !request.complete) headers.push('connection', 'close')
     try {
@@ -161,6 +163,7 @@ class ProxyCall implements UpstreamCall {
   }
 
   onComplete(): void {
+    if (this.#ended) return
     this.#finish()
     if (this.#stream !== null) this.#stream.push(null)
     else if (!this.#exchange.response.writableEnded) this.#exchange.response.end()
@@ -168,6 +171,7 @@ class ProxyCall implements UpstreamCall {
 
   onError(error: Error): void {
     if (error instanceof Refusal) this.#fail(error)
+    else if (this.#isNotModified && isLengthMismatch(error)) this.onComplete()
     else this.#fail(new Refusal(reasonOf(error), { cause: error, detail: detailOf(error) }))
   }
 
@@ -276,6 +280,11 @@ function contentLength(headers: readonly string[]): number {
     if (headers[i] === 'content-length') return Number(headers[i + 1])
   }
   return -1
+}
+
+/** The length in a 304 is that of the body that there would have been (RFC 9110, 8.6); undici misses that body. */
+function isLengthMismatch(error: Error): boolean {
+  return (error as { code?: unknown }).code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH'
 }
 
 /** For the log only: the code says more than the text, and holds no addresses. */
