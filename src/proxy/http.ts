@@ -144,6 +144,8 @@ class ProxyCall implements UpstreamCall {
       return true
     }
     this.#expected = request.method === 'HEAD' ? -1 : contentLength(headers)
+    // Node holds the head back for the first bytes of the body. Of a stream (no length) those may be a long time coming.
+    if (this.#expected === -1 && this.#stream === null) process.nextTick(flushHead, this.#exchange)
     return true
   }
 
@@ -273,6 +275,11 @@ function isSendable(own: ReturnType<FastifyReply['getHeaders']>): boolean {
   } catch {
     return false
   }
+}
+
+/** Runs when everything that came in one piece with the head has been passed on. */
+function flushHead({ response, bytesOut }: Exchange): void {
+  if (bytesOut === 0 && !response.writableEnded && !response.destroyed) response.flushHeaders()
 }
 
 function contentLength(headers: readonly string[]): number {
