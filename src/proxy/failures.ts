@@ -51,7 +51,9 @@ const protocolTexts = new Set(['bad response', 'bad upgrade'])
 /** The reason for an error of the transport; an unknown one is a broken connection. */
 export function reasonOf(error: unknown): Reason {
   if (error instanceof AggregateError && error.errors.length > 0) return reasonOf(error.errors[0])
-  const { code, message } = error as { code?: unknown; message?: string }
+  const { code, message, name } = error as { code?: unknown; message?: string; name?: string }
+  // undici's own parser errors: their code is missing where llhttp has numbered it and undici has no name for it.
+  if (name === 'HTTPParserError') return 'upstream.protocol'
   if (typeof code !== 'string') return 'upstream.reset'
   if (code === 'UND_ERR_SOCKET' && protocolTexts.has(message ?? '')) return 'upstream.protocol'
   const reason = byCode[code]

@@ -75,6 +75,7 @@ class ProxyCall implements UpstreamCall {
   #stream: ReplyStream | null = null
   #interim = 0
   #expected = -1
+  #isNotModified = false
   #ended = false
   /** The call that this one is the second try of. */
   readonly #before: ProxyCall | null
@@ -160,6 +161,7 @@ class ProxyCall implements UpstreamCall {
       host: request.headers.host
     })
     if (status === 204) dropContentLength(headers)
+    this.#isNotModified = status === 304
     // An answer before the end of the body: what is left of the body must not be taken for a request.
     if (this.#body !== null && !request.complete) headers.push('connection', 'close')
     try {
@@ -170,6 +172,8 @@ class ProxyCall implements UpstreamCall {
       return true
     }
     this.#expected = request.method === 'HEAD' ? -1 : contentLength(headers)
+    // Node holds the head back for the first bytes of the body. Of a stream (no length) those may be a long time coming.
+    if (this.#expected === -1 && this.#stream === null) process.nextTick(flushHead, this.#exchange)
     return true
   }
 
@@ -189,6 +193,7 @@ class ProxyCall implements UpstreamCall {
   }
 
   onComplete(): void {
+    if (this.#ended) return
     this.#target.upstream.breaker?.succeeded(this.#ticket)
     this.#finish()
     if (this.#stream !== null) this.#stream.push(null)
@@ -199,6 +204,10 @@ class ProxyCall implements UpstreamCall {
     if (this.#ended) return
     if (error instanceof Refusal) {
       this.#fail(error)
+      return
+    }
+    if (this.#isNotModified && isLengthMismatch(error)) {
+      this.onComplete()
       return
     }
     const refusal = new Refusal(reasonOf(error), { cause: error, detail: detailOf(error) })
@@ -367,11 +376,21 @@ function isSendable(own: ReturnType<FastifyReply['getHeaders']>): boolean {
   }
 }
 
+/** Runs when everything that came in one piece with the head has been passed on. */
+function flushHead({ response, bytesOut }: Exchange): void {
+  if (bytesOut === 0 && !response.writableEnded && !response.destroyed) response.flushHeaders()
+}
+
 function contentLength(headers: readonly string[]): number {
   for (let i = 0; i < headers.length; i += 2) {
     if (headers[i] === 'content-length') return Number(headers[i + 1])
   }
   return -1
+}
+
+/** The length in a 304 is that of the body that there would have been (RFC 9110, 8.6); undici misses that body. */
+function isLengthMismatch(error: Error): boolean {
+  return (error as { code?: unknown }).code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH'
 }
 
 /** For the log only: the code says more than the text, and holds no addresses. */
