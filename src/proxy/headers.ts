@@ -162,7 +162,7 @@ function encodeGroups(groups: readonly string[]): string {
 /** A claim as a header value: printable ASCII as it is, everything else percent-encoded, and never endless. */
 export function encodeClaim(claim: string): string {
   const cut = claim.slice(0, maxClaimLength).toWellFormed()
-  return cut.replaceAll(/[^\x21-\x24\x26-\x2b\x2d-\x7e]/g, encodeURIComponent)
+  return cut.replaceAll(/[^\x21-\x24\x26-\x2b\x2d-\x7e]/gu, encodeURIComponent)
 }
 
 export interface ResponseChanges {

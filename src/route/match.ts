@@ -26,6 +26,8 @@ interface Candidate<Route extends Matchable> {
   readonly route: Route
   /** Whether it is `/orders` of a route `/orders/*`. */
   readonly isBare: boolean
+  /** Whether the last segment is a parameter: `/orders/:id` does not take `/orders/`, find-my-way would. */
+  readonly endsInParameter: boolean
   /** Null: any. HEAD follows GET. */
   readonly methods: ReadonlySet<string> | null
   readonly headers: readonly (readonly [string, string])[]
@@ -105,6 +107,7 @@ class HostTree<Route extends Matchable> {
   readonly #router: findMyWay.Instance<findMyWay.HTTPVersion.V1>
   // Lookups are synchronous, so one object can carry the question to the strategy and another the answer back.
   readonly #question: { candidates: IncomingMessage | undefined } = { candidates: undefined }
+  #endsInSlash = false
   #answer: Candidate<Route> | null = null
 
   constructor(routes: readonly Route[]) {
@@ -135,6 +138,7 @@ class HostTree<Route extends Matchable> {
   /** `path` is in path form. */
   find(request: IncomingMessage, path: string): Match<Route> | null {
     this.#question.candidates = request
+    this.#endsInSlash = path.endsWith('/')
     const found = this.#router.find('GET', path, this.#question)
     this.#question.candidates = undefined
     const answer = this.#answer
@@ -149,7 +153,7 @@ class HostTree<Route extends Matchable> {
    */
   #strategy(): findMyWay.ConstraintStrategy<findMyWay.HTTPVersion.V1, Leaf<Route> | IncomingMessage> {
     const accept = (leaf: Leaf<Route>, request: IncomingMessage): boolean => {
-      this.#answer = leaf.find(one => accepts(one, request)) ?? null
+      this.#answer = leaf.find(one => accepts(one, request, this.#endsInSlash)) ?? null
       return this.#answer !== null
     }
     return {
@@ -191,6 +195,7 @@ function candidate<Route extends Matchable>(route: Route, pattern: string): Cand
   if (methods.has('GET')) methods.add('HEAD')
   return {
     route,
+    endsInParameter: pattern.slice(pattern.lastIndexOf('/')).startsWith('/:'),
     isBare: route.path.endsWith('/*') && !pattern.endsWith('*'),
     methods: methods.size === 0 ? null : methods,
     headers: Object.entries(route.headers).map(([name, value]) => [name.toLowerCase(), value] as const),
@@ -205,7 +210,12 @@ function bySpecificity<Route extends Matchable>(a: Candidate<Route>, b: Candidat
   return a.route.name < b.route.name ? -1 : 1
 }
 
-function accepts<Route extends Matchable>(one: Candidate<Route>, request: IncomingMessage): boolean {
+function accepts<Route extends Matchable>(
+  one: Candidate<Route>,
+  request: IncomingMessage,
+  endsInSlash: boolean
+): boolean {
+  if (endsInSlash && one.endsInParameter) return false
   const method = request.method as string
   if (method === 'OPTIONS' && one.route.answersPreflight && isPreflight(request)) {
     // A browser's preflight carries none of the headers that the request itself will have.
