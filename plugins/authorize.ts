@@ -245,7 +245,9 @@ class ClientView {
   readonly ip: string
   constructor(request: FastifyRequest) {
     const { clientIp } = request.gateway
-    this.ip = clientIp.startsWith('::ffff:') && clientIp.includes('.') ? clientIp.slice(7) : clientIp
+    const zone = clientIp.indexOf('%')
+    const address = zone === -1 ? clientIp : clientIp.slice(0, zone)
+    this.ip = address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address
   }
 }
 

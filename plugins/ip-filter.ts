@@ -39,19 +39,25 @@ export default {
     const denied = options.deny === undefined ? null : networksOf(options.deny)
 
     route.addHook('onRequest', function filterAddress(request, _reply, done) {
-      const { clientIp } = request.gateway
-      const version = isIP(clientIp)
+      const address = withoutZone(request.gateway.clientIp)
+      const version = isIP(address)
       // A client without an address (a Unix socket) is in no network: it must not slip past a list of refused ones.
       if (version === 0) gateway.deny('policy.denied', { detail: 'the client has no address' })
       const family = version === 6 ? 'ipv6' : 'ipv4'
-      if (denied?.check(clientIp, family)) gateway.deny('policy.denied', { detail: 'the address is denied' })
-      if (allowed !== null && !allowed.check(clientIp, family)) {
+      if (denied?.check(address, family)) gateway.deny('policy.denied', { detail: 'the address is denied' })
+      if (allowed !== null && !allowed.check(address, family)) {
         gateway.deny('policy.denied', { detail: 'the address is not allowed' })
       }
       done()
     })
   }
 } satisfies GatewayPlugin<IpFilterOptions>
+
+/** A link-local address may carry the name of its interface (`fe80::1%eth0`), which no `BlockList` ever matches. */
+function withoutZone(address: string): string {
+  const zone = address.indexOf('%')
+  return zone === -1 ? address : address.slice(0, zone)
+}
 
 function networksOf(list: string[]): BlockList {
   const networks = new BlockList()

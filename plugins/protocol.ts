@@ -1,3 +1,4 @@
+import type { FastifyRequest } from 'fastify'
 import type { GatewayPlugin, OptionProblem } from '../src/plugin/define.ts'
 
 export interface ProtocolOptions {
@@ -98,10 +99,11 @@ export default {
     minProperties: 1,
     additionalProperties: false
   },
-  check(options) {
+  check(options, _config, route) {
     const problems: OptionProblem[] = []
     for (const [option, protocol] of Object.entries(elsewhere)) {
-      if (options[option as keyof ProtocolOptions] === undefined) continue
+      if (options[option as keyof ProtocolOptions] === undefined || route?.match.protocol === protocol)
+        continue
       problems.push({
         path: [option],
         message: `needs protocol: ${protocol}`,
@@ -128,9 +130,8 @@ export default {
         request.gateway.maxBody = maxBody
         if (length !== undefined && !(Number(length) <= maxBody)) gateway.deny('protocol.size')
       }
-      const hasBody =
-        headers['transfer-encoding'] !== undefined || (length !== undefined && Number(length) !== 0)
-      if (types !== null && hasBody && !types(headers['content-type'])) gateway.deny('protocol.content_type')
+      if (types !== null && hasBody(request) && !types(headers['content-type']))
+        gateway.deny('protocol.content_type')
       done()
     })
   }
@@ -155,6 +156,15 @@ function typesOf(list: string[]): (contentType: string | undefined) => boolean {
     const slash = type.indexOf('/')
     return slash > 0 && slash < type.length - 1 && families.has(type.slice(0, slash))
   }
+}
+
+/** HTTP/1 says so in the head; on HTTP/2 a body may follow that no header announces. */
+function hasBody({ headers, raw }: FastifyRequest): boolean {
+  if (headers['transfer-encoding'] !== undefined) return true
+  const length = headers['content-length']
+  if (length !== undefined) return Number(length) !== 0
+  const { stream } = raw as { stream?: { endAfterHeaders?: boolean } }
+  return raw.httpVersionMajor === 2 && stream?.endAfterHeaders !== true
 }
 
 /** As they stand in the message: name, colon, space, value, line end. */

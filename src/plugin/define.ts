@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import type { Config } from '../config/schema.ts'
+import type { Config, RouteConfig } from '../config/schema.ts'
 import type { Reason, RefusalOptions } from '../errors.ts'
 import type { Identity } from '../identity.ts'
 import type { IssuerVerifier } from '../issuer/keys.ts'
@@ -24,9 +24,10 @@ export interface GatewayPlugin<Options = Record<string, unknown>> {
   schema: object
   /**
    * Optional second look at options that the schema accepts, with the whole configuration at hand (an unknown issuer,
-   * an expression that does not type-check). Every problem is reported at its line of the YAML.
+   * an expression that does not type-check). Every problem is reported at its line of the YAML. `route` is the one that the
+   * plugin stands on; null for a plugin of every route.
    */
-  check?(options: Options, config: Config): OptionProblem[]
+  check?(options: Options, config: Config, route?: RouteConfig | null): OptionProblem[]
   /** The plugin answers true CORS preflights, so those are matched to the route by the method that they ask about. */
   readonly answersPreflight?: true
   /** Called once per route with the route's own encapsulated Fastify instance. May be async. */

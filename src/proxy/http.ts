@@ -4,12 +4,15 @@ import { type Reason, Refusal } from '../errors.ts'
 import { type Exchange, exchangeOf, type UpstreamCall } from '../exchange.ts'
 import { answer } from '../problem.ts'
 import type { Cell, Histogram } from '../registry.ts'
+import { enter, noTicket, resting } from './admission.ts'
 import { announcesTooMuch, CountedBody, hasBody } from './body.ts'
+import type { Endpoint, UpstreamRequest } from './endpoint.ts'
 import { reasonOf } from './failures.ts'
 import { type ForwardOptions, faultyFraming, forwardedHeaders, returnedHeaders } from './headers.ts'
 import { ReplyStream } from './reply-stream.ts'
+import { isRepeatable, type RetryableFailure } from './retry.ts'
 import type { Rewrite, RewriteLocation } from './rewrite.ts'
-import type { Endpoint, Upstream } from './upstream.ts'
+import type { Upstream } from './upstream.ts'
 
 /** What the proxy needs of a route; made once, when the route is built. */
 export interface ProxyTarget {
@@ -24,6 +27,7 @@ export interface ProxyTarget {
   readonly viaReply: boolean
   readonly upstreamDuration: Histogram
   readonly upstreamErrors: (reason: Reason) => Cell
+  readonly retried: () => Cell
 }
 
 /**
@@ -41,8 +45,10 @@ export function createProxyHandler(target: ProxyTarget) {
     if (target.upstream.isSaturated)
       throw new Refusal('upstream.saturated', { headers: { 'retry-after': '1' } })
     if (announcesTooMuch(request.raw, exchange.maxBody)) throw new Refusal('protocol.size')
+    const ticket = enter(target.upstream)
+    if (ticket === noTicket) throw resting(target.upstream)
     // Whatever throws in here still goes through Fastify, to the error handler.
-    const call = new ProxyCall(target, exchange, reply)
+    const call = new ProxyCall(target, exchange, reply, ticket)
     if (!target.viaReply) reply.hijack()
     call.start()
     return reply
@@ -71,46 +77,67 @@ class ProxyCall implements UpstreamCall {
   #expected = -1
   #isNotModified = false
   #ended = false
-  #cancelled = false
+  /** The call that this one is the second try of. */
+  readonly #before: ProxyCall | null
+  #ticket: number
+  #isConnected = false
+  #isReused = false
+  #timer: NodeJS.Timeout | undefined
 
-  constructor(target: ProxyTarget, exchange: Exchange, reply: FastifyReply) {
+  constructor(
+    target: ProxyTarget,
+    exchange: Exchange,
+    reply: FastifyReply,
+    ticket: number,
+    before: ProxyCall | null = null
+  ) {
     this.#target = target
     this.#exchange = exchange
     this.#reply = reply
-    this.#path = target.rewrite(exchange)
-    this.#headers = forwardedHeaders(exchange, target.forward)
-    this.#body = hasBody(exchange.request) ? new CountedBody(exchange) : null
+    this.#ticket = ticket
+    this.#before = before
+    this.#path = before === null ? target.rewrite(exchange) : before.#path
+    this.#headers = before === null ? forwardedHeaders(exchange, target.forward) : before.#headers
+    if (before !== null) this.#body = before.#body
+    else this.#body = hasBody(exchange.request) ? new CountedBody(exchange) : null
   }
 
   start(): void {
     const { upstream, responseTimeout } = this.#target
     const exchange = this.#exchange
-    const endpoint = upstream.pick()
+    const endpoint = upstream.pick(this.#before === null ? null : this.#before.#endpoint)
     this.#endpoint = endpoint
     upstream.inFlight++
     endpoint.inFlight++
-    exchange.upstream = upstream.name
-    exchange.upstreamStart = performance.now()
     exchange.call = this
+    if (this.#before === null) {
+      exchange.upstream = upstream.name
+      exchange.upstreamStart = performance.now()
+      upstream.retries?.count(exchange.upstreamStart)
+    }
     const method = exchange.request.method as 'GET'
+    const { connects } = endpoint
     endpoint.pool.dispatch(
       {
         path: this.#path,
         method,
         headers: this.#headers,
         body: this.#body,
+        servername: endpoint.servername,
         headersTimeout: responseTimeout,
         // undici closes the connection after each HEAD, for servers that send a body all the same (its issue 258). Such a
         // body is refused by its parser as an answer that nobody asked for, and the connection goes then.
         reset: method === ('HEAD' as string) ? false : undefined
-      },
+      } as UpstreamRequest,
       this
     )
+    this.#isReused = endpoint.connects === connects
   }
 
   onConnect(abort: (error?: Error) => void): void {
     this.#abort = abort
-    if (this.#cancelled) abort()
+    this.#isConnected = true
+    if (this.#ended) abort()
   }
 
   onHeaders(status: number, raw: Buffer[], resume: () => void): boolean {
@@ -118,6 +145,7 @@ class ProxyCall implements UpstreamCall {
       this.#judgeInterim(status)
       return true
     }
+    if (this.#judgeStatus(status)) return true
     this.#resume = resume
     const fault = status > 599 ? 'status over 599' : faultyFraming(status, raw)
     if (fault !== null) {
@@ -166,23 +194,85 @@ class ProxyCall implements UpstreamCall {
 
   onComplete(): void {
     if (this.#ended) return
+    this.#target.upstream.breaker?.succeeded(this.#ticket)
     this.#finish()
     if (this.#stream !== null) this.#stream.push(null)
     else if (!this.#exchange.response.writableEnded) this.#exchange.response.end()
   }
 
   onError(error: Error): void {
-    if (error instanceof Refusal) this.#fail(error)
-    else if (this.#isNotModified && isLengthMismatch(error)) this.onComplete()
-    else this.#fail(new Refusal(reasonOf(error), { cause: error, detail: detailOf(error) }))
+    if (this.#ended) return
+    if (error instanceof Refusal) {
+      this.#fail(error)
+      return
+    }
+    if (this.#isNotModified && isLengthMismatch(error)) {
+      this.onComplete()
+      return
+    }
+    const refusal = new Refusal(reasonOf(error), { cause: error, detail: detailOf(error) })
+    if (!this.#isConnected && refusal.reason.startsWith('upstream.')) {
+      this.#target.upstream.unreachable(this.#endpoint as Endpoint)
+      if (this.#retry('connect-failure')) return
+    } else if (refusal.reason === 'upstream.reset' && this.#resume === null && this.#retry('reset')) return
+    this.#fail(refusal)
   }
 
   cancel(): void {
     if (this.#ended) return
-    this.#cancelled = true
+    this.#target.upstream.breaker?.released(this.#ticket)
     this.#finish()
     this.#abort?.()
     this.#stream?.destroy()
+  }
+
+  /**
+   * 502, 503 and 504 say that the service does not work; a 500 may be the fault of one request, with which one client could
+   * open the breaker for all. True: the request is tried again.
+   */
+  #judgeStatus(status: number): boolean {
+    const { breaker } = this.#target.upstream
+    const isFailure = status === 502 || status === 503 || status === 504
+    if (isFailure && this.#retry(status)) return true
+    if (this.#timer !== undefined) clearTimeout(this.#timer)
+    if (breaker === null) return false
+    if (!isFailure) breaker.answered(this.#ticket)
+    else {
+      breaker.failed(this.#ticket)
+      this.#ticket = noTicket
+    }
+    return false
+  }
+
+  /** Tries the request again, once, if that can do no harm and is allowed: docs/adr/0011-upstream-resilience.md. */
+  #retry(failure: RetryableFailure): boolean {
+    const exchange = this.#exchange
+    const { upstream, responseTimeout, retried } = this.#target
+    if (this.#before !== null || exchange.ended || this.#body?.destroyed) return false
+    if (!isRepeatable(failure, exchange.request.method as string, this.#body !== null)) return false
+    const now = performance.now()
+    const left = responseTimeout - (now - exchange.upstreamStart)
+    if (left <= 0) return false
+    if (failure === 'reset' && this.#isReused) upstream.breaker?.released(this.#ticket)
+    else {
+      const { retries } = upstream
+      if (retries === null || !retries.covers(failure) || !retries.take(now)) return false
+      upstream.breaker?.failed(this.#ticket)
+    }
+    this.#ticket = noTicket
+    const ticket = enter(upstream)
+    if (ticket === noTicket) return false
+    this.#leave()
+    this.#abort?.()
+    retried().value++
+    const again = new ProxyCall(this.#target, exchange, this.#reply, ticket, this)
+    // Both tries together may take no longer than one.
+    again.#timer = setTimeout(
+      () => again.#fail(new Refusal('upstream.timeout', { detail: 'second try' })),
+      left
+    )
+    again.start()
+    return true
   }
 
   /** Interim answers are not for the client, who asked for none; and nobody asked for another protocol. */
@@ -195,6 +285,9 @@ class ProxyCall implements UpstreamCall {
 
   #fail(refusal: Refusal): void {
     if (this.#ended) return
+    const { breaker } = this.#target.upstream
+    if (refusal.reason.startsWith('upstream.')) breaker?.failed(this.#ticket)
+    else breaker?.released(this.#ticket)
     this.#finish()
     const exchange = this.#exchange
     const { response } = exchange
@@ -227,11 +320,17 @@ class ProxyCall implements UpstreamCall {
 
   #finish(): void {
     if (this.#ended) return
-    this.#ended = true
+    this.#leave()
     const exchange = this.#exchange
     exchange.call = null
     exchange.upstreamEnd = performance.now()
     this.#target.upstreamDuration.observe((exchange.upstreamEnd - exchange.upstreamStart) / 1000)
+  }
+
+  /** Nothing more is heard of this call, whatever becomes of the request. */
+  #leave(): void {
+    this.#ended = true
+    if (this.#timer !== undefined) clearTimeout(this.#timer)
     this.#target.upstream.inFlight--
     if (this.#endpoint !== null) this.#endpoint.inFlight--
   }

@@ -135,7 +135,8 @@ async function registerProxy(
     isPublic: config.public,
     viaReply,
     upstreamDuration: registry.histogram('upstream_request_duration_seconds').child(upstream.name),
-    upstreamErrors: (reason: Reason) => registry.number('upstream_errors_total').child(upstream.name, reason)
+    upstreamErrors: (reason: Reason) => registry.number('upstream_errors_total').child(upstream.name, reason),
+    retried: () => registry.number('retries_total').child(upstream.name)
   })
   await context.register(httpProxy, {
     upstream: upstream.config.endpoints[0] as string,

@@ -113,14 +113,14 @@ function fixedWindow(entry: Entry, limit: Limit, now: number, cost: number, char
   }
   const allowed = entry.count + cost <= limit.limit
   if (allowed && charge) entry.count += cost
-  const end = entry.start + limit.window
-  entry.expires = end
-  const resetAfter = entry.count === 0 ? 0 : end - now
+  entry.expires = entry.start + limit.window
+  // Not `expires - now`: rounded up to seconds, the noise of a sum of fractions would make 60 s 61.
+  const left = limit.window - (now - entry.start)
   return {
     allowed,
     remaining: Math.max(0, limit.limit - entry.count),
-    resetAfter,
-    retryAfter: allowed ? 0 : end - now
+    resetAfter: entry.count === 0 ? 0 : left,
+    retryAfter: allowed ? 0 : left
   }
 }
 
@@ -132,15 +132,12 @@ function fixedWindow(entry: Entry, limit: Limit, now: number, cost: number, char
 function slidingWindow(entry: Entry, limit: Limit, now: number, cost: number, charge: boolean): LimitResult {
   const { window } = limit
   const passed = now - entry.start
-  if (passed >= 2 * window || (entry.count === 0 && entry.previous === 0)) {
-    entry.start = now
+  if (passed >= window) {
+    entry.previous = passed < 2 * window ? entry.count : 0
     entry.count = 0
-    entry.previous = 0
-  } else if (passed >= window) {
     entry.start += window
-    entry.previous = entry.count
-    entry.count = 0
   }
+  if (entry.count === 0 && entry.previous === 0) entry.start = now
   const elapsed = Math.max(0, now - entry.start)
   const carried = entry.previous * (1 - elapsed / window)
   const allowed = carried + entry.count + cost <= limit.limit + epsilon

@@ -4,13 +4,13 @@ import type { Check } from './context.ts'
 import { readMatchPath } from './match-path.ts'
 
 /**
- * Two routes are a mistake when some request matches both and neither is more specific. They are when all of this holds:
+ * Two routes are a mistake when some request matches both and neither is more specific (the order is in `route/match.ts`).
+ * They are when all of this holds:
  * - the same protocol;
  * - a host pattern in common, or none in both;
  * - the same path when the names of parameters are ignored (for gRPC: the same service);
- * - a method in common, where no methods means every method and GET does not stand for HEAD;
- * - the same number of headers, none of which asks for two values.
- * Otherwise the route with the more specific host, path or larger number of headers gets the request.
+ * - a method in common, where GET stands for HEAD too, or no methods in both: a list is more specific than none;
+ * - the same number of headers, none of which must have two values at once.
  */
 export const checkOverlaps: Check = ({ config, isSound, place, report }) => {
   const seen = new Map<string, { name: string; match: MatchConfig }[]>()
@@ -46,10 +46,14 @@ function pathShape(match: MatchConfig): string | undefined {
 }
 
 function sharesRequests(a: MatchConfig, b: MatchConfig): boolean {
-  const methods =
-    a.methods.length === 0 || b.methods.length === 0 || a.methods.some(method => b.methods.includes(method))
-  if (!methods) return false
   const headers = Object.entries(a.headers)
   if (headers.length !== Object.keys(b.headers).length) return false
-  return headers.every(([name, value]) => b.headers[name] === undefined || b.headers[name] === value)
+  if (headers.some(([name, value]) => (b.headers[name] ?? value) !== value)) return false
+  if (a.methods.length === 0 || b.methods.length === 0) return a.methods.length === b.methods.length
+  const taken = withHead(b.methods)
+  return withHead(a.methods).some(method => taken.includes(method))
+}
+
+function withHead(methods: readonly string[]): readonly string[] {
+  return methods.includes('GET') ? [...methods, 'HEAD'] : methods
 }

@@ -1,4 +1,5 @@
 import type { CheckedUse } from '../plugin-uses.ts'
+import type { RouteConfig } from '../schema.ts'
 import type { Check } from './context.ts'
 
 /** The second look that a plugin takes at its options, with the whole configuration at hand. */
@@ -8,14 +9,14 @@ export const checkPluginOptions: Check = ({ config, uses, isSound, report }) => 
     isSound([section])
   )
   if (!complete) return
-  for (const use of uses('')) judge(use)
-  for (const name of Object.keys(config.routes)) {
-    for (const use of uses(name)) judge(use)
+  for (const use of uses('')) judge(use, null)
+  for (const [name, route] of Object.entries(config.routes)) {
+    for (const use of uses(name)) judge(use, route)
   }
 
-  function judge({ name, plugin, options, path }: CheckedUse): void {
+  function judge({ name, plugin, options, path }: CheckedUse, route: RouteConfig | null): void {
     try {
-      const problems = plugin.check?.(options as Record<string, unknown>, config) ?? []
+      const problems = plugin.check?.(options as Record<string, unknown>, config, route) ?? []
       for (const problem of problems) report([...path, ...problem.path], problem.message, problem.remedy)
     } catch (error) {
       report(

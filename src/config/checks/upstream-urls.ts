@@ -7,8 +7,12 @@ import { originFault } from './url.ts'
 export const checkUpstreamUrls: Check = ({ config, isSound, report }) => {
   for (const [name, upstream] of Object.entries(config.upstreams)) {
     const path: Path = ['upstreams', name]
-    const { url, endpoints, tls } = upstream
+    const { url, endpoints } = upstream
     if (url !== undefined) judge(url, [...path, 'url'])
+    const check = upstream.healthCheck?.path
+    if (check !== undefined && isSound([...path, 'healthCheck', 'path']) && !/^\/[!-~]*$/.test(check)) {
+      report([...path, 'healthCheck', 'path'], 'is not a path', 'begin with /, as in /healthz')
+    }
     for (const [index, endpoint] of endpoints.entries()) judge(endpoint, [...path, 'endpoints', index])
 
     if (!isSound([...path, 'url']) || !isSound([...path, 'endpoints'])) continue
@@ -17,15 +21,6 @@ export const checkUpstreamUrls: Check = ({ config, isSound, report }) => {
     }
     if (url === undefined && endpoints.length === 0) {
       report(path, 'has neither url nor endpoints', 'add url: http://host:port')
-      continue
-    }
-    const origins = url === undefined ? endpoints : [url]
-    if (tls && !origins.some(origin => origin.startsWith('https:'))) {
-      report(
-        [...path, 'tls'],
-        'is set, but the upstream is not https',
-        'write https:// in the url, or remove tls'
-      )
     }
   }
 

@@ -1,0 +1,24 @@
+import { reasons } from '../../src/errors.ts'
+import type { GeneratedFile } from './generate.ts'
+import { code, page, table } from './markdown.ts'
+
+const introduction = [
+  'Every reason for which the gateway refuses a request. A refusal is a problem document (RFC 9457,',
+  '`application/problem+json`) with `type`, `title`, `status`, `code`, `reason` and `requestId`. Reasons and codes are stable:',
+  'one may be added, none is renamed or used for something else.'
+].join('\n')
+
+export const errorsPage: GeneratedFile = {
+  path: 'docs/reference/errors.md',
+  render() {
+    const rows = Object.entries(reasons).map(([name, { status, code: stable, title, explanation }]) => [
+      code(name),
+      String(status),
+      code(stable),
+      title,
+      explanation
+    ])
+    const headings = ['Reason', 'Status', 'Code', 'Title', 'When, and what to look at']
+    return `${[...page('Errors', introduction, 'src/errors.ts'), ...table(headings, rows)].join('\n').trimEnd()}\n`
+  }
+}
