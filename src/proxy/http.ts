@@ -23,6 +23,8 @@ export interface ProxyTarget {
   /** Milliseconds until the head of the answer. */
   readonly responseTimeout: number
   readonly isPublic: boolean
+  /** How many plugins stand on the route. */
+  readonly chainLength: number
   /** Some plugin has hooks on answers or errors: those go through Fastify's reply instead of straight out. */
   readonly viaReply: boolean
   readonly upstreamDuration: Histogram
@@ -38,6 +40,10 @@ export function createProxyHandler(target: ProxyTarget) {
   return function proxyRequest(request: FastifyRequest, reply: FastifyReply): FastifyReply {
     const exchange = exchangeOf(request.raw)
     exchange.running = null
+    // Fastify takes a hook that throws null or undefined for the end of the chain: the plugins behind it were never asked.
+    if (exchange.passed !== target.chainLength) {
+      throw new Refusal('plugin.failed', { detail: 'the chain ended before its last plugin' })
+    }
     // No 2xx without an allow decision on record: a chain that forgot to decide is a defect, and closed.
     if (!target.isPublic && exchange.identity === null) {
       throw new Refusal('plugin.failed', { detail: 'the chain ended without an identity' })
