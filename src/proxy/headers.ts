@@ -229,6 +229,14 @@ export function faultyFraming(status: number, raw: readonly Buffer[]): string | 
   return null
 }
 
+export function isChunked(raw: readonly Buffer[]): boolean {
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] as Buffer
+    if (name.length === 17 && headerName(name) === 'transfer-encoding') return true
+  }
+  return false
+}
+
 const maxKnownResponseNames = 1000
 const lowerCased = new Map<string, string>()
 
