@@ -65,8 +65,12 @@ const listeners = `listeners:
   admin: { host: 127.0.0.1, port: 0 }
 `
 
+// A busy machine is no overload here: tests of that set the limit themselves.
+const patience = 'limits: { overload: { eventLoopLag: 1m } }\n'
+
 export function withListeners(yaml: string): string {
-  return yaml.startsWith('listeners:') ? yaml : `${listeners}${yaml}`
+  if (yaml.startsWith('listeners:')) return yaml
+  return `${listeners}${/^limits:/m.test(yaml) ? '' : patience}${yaml}`
 }
 
 function collect(lines: Record<string, unknown>[]): Writable {

@@ -102,7 +102,7 @@ t.test('an upgrade that nobody takes does not keep its connection', async t => {
   const { url } = await echo(t)
   const running = await proxying(t, url)
   const client = rawClient(t, running.port)
-  const closed = once(client.socket, 'close')
+  const closed = new Promise(resolve => client.socket.once('close', resolve))
   client.socket.removeAllListeners('end').on('error', () => {})
   client.send(
     'GET /a?token=canary HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
