@@ -92,8 +92,12 @@ export class PublicListener {
 
   /** No route of this version carries WebSocket, so an upgrade is answered, not ignored: RFC 9110, 15.5.22 the other way round. */
   #takeUpgrade(request: IncomingMessage, socket: Duplex): void {
-    this.#options.log.debug({ path: request.url }, 'upgrade refused')
-    socket.end('HTTP/1.1 501 Not Implemented\r\nconnection: close\r\ncontent-length: 0\r\n\r\n')
+    const { remoteAddress } = request.socket
+    this.#countRefused({ status: 501, reason: 'request.malformed', remoteAddress, detail: 'upgrade' })
+    // The server leaves sockets half open, and nothing times one that has left HTTP: a client that stays would keep it for good.
+    socket.end('HTTP/1.1 501 Not Implemented\r\nconnection: close\r\ncontent-length: 0\r\n\r\n', () =>
+      socket.destroy()
+    )
   }
 
   #countRefused(refused: {

@@ -133,6 +133,7 @@ async function registerProxy(
     forward: { preserveHost: config.rewrite?.host === 'preserve', isTrusted: services.isTrusted },
     responseTimeout: config.timeout ?? upstream.config.timeouts.response,
     isPublic: config.public,
+    chainLength: route.chain.length,
     viaReply,
     upstreamDuration: registry.histogram('upstream_request_duration_seconds').child(upstream.name),
     upstreamErrors: (reason: Reason) => registry.number('upstream_errors_total').child(upstream.name, reason),
