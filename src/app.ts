@@ -4,7 +4,8 @@ import Fastify, {
   type FastifyError,
   type FastifyInstance,
   type FastifyReply,
-  type FastifyRequest
+  type FastifyRequest,
+  LogController
 } from 'fastify'
 import type { Config } from './config/schema.ts'
 import { Refusal } from './errors.ts'
@@ -51,6 +52,8 @@ function createInstance(services: Services): FastifyInstance {
     // Without a logger of its own Fastify adds no listeners to each response; `request.log` is the gateway's all the same.
     logger: false,
     childLoggerFactory: () => services.log as FastifyBaseLogger,
+    // Fastify would log each request object whole, credentials and all, before any plugin has seen it.
+    logController: new LogController({ disableRequestLogging: true }),
     exposeHeadRoutes: false,
     forceCloseConnections: false,
     return503OnClosing: false,
