@@ -35,7 +35,7 @@ export async function profileChain(chain: Chain, world: World, seconds: number):
   mkdirSync(folder, { recursive: true })
   const port = await freePort()
   const options = ['--cpu-prof', `--cpu-prof-dir=${folder}`, '--cpu-prof-interval=250']
-  const command = sallyportCommand(chain, { ...world, folder, port, limit: 1_000_000_000 }, options)
+  const command = sallyportCommand(root, chain, { ...world, folder, port, limit: 1_000_000_000 }, options)
   const instance = await startInstance(command, 'gateway', port, folder)
   const tokens = chain === 'plain' ? null : (world.tokens.get(1)?.file ?? null)
   const load = { port, connections, tokens }

@@ -4,13 +4,14 @@
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type Cell, cellId, cellsOf, manyTokens } from './cells.ts'
 import { createCredentials } from './credentials.ts'
 import { measureCell, type RunningCell, startCell, summarise, type World } from './measure.ts'
 import { peers } from './peers/index.ts'
 import type { Chain, Peer } from './peers/peer.ts'
+import { baseline } from './peers/sallyport.ts'
 import { type Profile, profileChain } from './profile.ts'
 import { costTable, document, profileTable, type Result, targetTable } from './report.ts'
 import { isPinned, pinMyself, root } from './runtime.ts'
@@ -23,6 +24,7 @@ const usage = `node bench/run.ts [options]
   --seconds N       length of one (default 3)
   --quick           2 rounds of 1 s; writes no document
   --profile CHAIN   only where the gateway's time goes: plain, jwt, full, full-log
+  --baseline DIR    the gateway of another checkout as well, as "baseline"; writes no document
   --write           writes the document all the same
 `
 
@@ -33,6 +35,7 @@ const { values: options } = parseArgs({
     seconds: { type: 'string' },
     quick: { type: 'boolean', default: false },
     profile: { type: 'string' },
+    baseline: { type: 'string' },
     write: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false }
   }
@@ -57,7 +60,8 @@ async function main(): Promise<void> {
     printProfile(await profileChain(options.profile as Chain, world, profileSeconds))
     return
   }
-  const wanted = cellsOf(peers).filter(isWanted)
+  const all = options.baseline === undefined ? peers : [baseline(resolve(options.baseline)), ...peers]
+  const wanted = cellsOf(all).filter(isWanted)
   const present = [...new Set(wanted.map(cell => cell.peer))].filter(peer => peer.version() !== null)
   const absent = [...new Set(wanted.map(cell => cell.peer))].filter(peer => peer.version() === null)
   for (const peer of absent) say(`${peer.title}: not installed`)
@@ -66,7 +70,8 @@ async function main(): Promise<void> {
   const verified = await verifyAll(cells, world)
   const results = await measureAll(cells, world)
   say(`\n${costTable(results, absent)}\n\n${targetTable(results)}`)
-  if (!options.write && (options.quick || options.only !== undefined)) return
+  const isPartial = options.quick || options.only !== undefined || options.baseline !== undefined
+  if (isPartial && !options.write) return
 
   const profiles = new Map<Chain, Profile>()
   for (const chain of ['plain', 'full'] as const)

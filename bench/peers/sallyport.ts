@@ -5,8 +5,6 @@ import { version } from '../../src/version.ts'
 import { node, root } from '../runtime.ts'
 import type { Chain, Command, Peer, Setting } from './peer.ts'
 
-const main = join(root, 'src', 'main.ts')
-
 /** The gateway as a checkout starts it: from source, with the Node of `node_modules`. */
 export const sallyport: Peer = {
   name: 'sallyport',
@@ -16,14 +14,29 @@ export const sallyport: Peer = {
     'from source (`src/main.ts start`), NODE_ENV=production, default limits except the overload threshold; tokens ' +
     'cached; access log through a pipe that another process reads.',
   version: () => `${version} on Node ${process.versions.node}`,
-  prepare: (chain, setting) => sallyportCommand(chain, setting, [])
+  prepare: (chain, setting) => sallyportCommand(root, chain, setting, [])
 }
 
-export function sallyportCommand(chain: Chain, setting: Setting, nodeOptions: readonly string[]): Command {
+/** The gateway of another checkout, beside that of this one: what a change has done. */
+export function baseline(checkout: string): Peer {
+  return {
+    ...sallyport,
+    name: 'baseline',
+    title: 'Sallyport before',
+    prepare: (chain, setting) => sallyportCommand(checkout, chain, setting, [])
+  }
+}
+
+export function sallyportCommand(
+  checkout: string,
+  chain: Chain,
+  setting: Setting,
+  nodeOptions: readonly string[]
+): Command {
   const file = join(setting.folder, 'gateway.yaml')
   writeFileSync(file, stringify(configuration(chain, setting)))
   return {
-    argv: [node, ...nodeOptions, main, 'start', '--config', file],
+    argv: [node, ...nodeOptions, join(checkout, 'src', 'main.ts'), 'start', '--config', file],
     env: { NODE_ENV: 'production' },
     logs: chain === 'full-log'
   }
