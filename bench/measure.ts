@@ -55,6 +55,18 @@ export async function startCell(cell: Cell, world: World): Promise<RunningCell> 
   }
 }
 
+/** Requests until a cell counts as warm: compilers and pools need so many, however slowly a busy machine lets them come. */
+const warmRequests = 30_000
+const mostWarmUps = 6
+
+/** Warms a cell up: for so long, and on a slow machine again until enough requests have passed. */
+export async function warmUp(running: RunningCell, seconds: number): Promise<void> {
+  let requests = 0
+  for (let i = 0; i < mostWarmUps && requests < warmRequests; i++) {
+    requests += (await measureCell(running, seconds)).requestsPerSecond * seconds
+  }
+}
+
 /**
  * Puts load on a cell for so long and says what that cost its peer. Throws when an answer was not the upstream's: a peer
  * that refuses would win.

@@ -8,7 +8,7 @@ import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type Cell, cellId, cellsOf, manyTokens } from './cells.ts'
 import { createCredentials } from './credentials.ts'
-import { measureCell, type RunningCell, startCell, summarise, type World } from './measure.ts'
+import { measureCell, type RunningCell, startCell, summarise, type World, warmUp } from './measure.ts'
 import { peers } from './peers/index.ts'
 import type { Chain, Peer } from './peers/peer.ts'
 import { baseline } from './peers/sallyport.ts'
@@ -129,7 +129,7 @@ async function measureAll(cells: readonly Cell[], world: World): Promise<Result[
     const started = await startCell(cell, world)
     closing.push(() => started.instance.stop())
     running.push(started)
-    await measureCell(started, warmUpSeconds)
+    await warmUp(started, warmUpSeconds)
   }
   for (let round = 1; round <= rounds; round++) {
     for (const one of running) {
