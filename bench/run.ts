@@ -24,7 +24,7 @@ const usage = `node bench/run.ts [options]
   --seconds N       length of one (default 3)
   --quick           2 rounds of 1 s; writes no document
   --profile CHAIN   only where the gateway's time goes: plain, jwt, full, full-log
-  --baseline DIR    the gateway of another checkout as well, as "baseline"; writes no document
+  --baseline a,b    the gateways of other checkouts as well, named after their folders; writes no document
   --write           writes the document all the same
 `
 
@@ -60,7 +60,7 @@ async function main(): Promise<void> {
     printProfile(await profileChain(options.profile as Chain, world, profileSeconds))
     return
   }
-  const all = options.baseline === undefined ? peers : [baseline(resolve(options.baseline)), ...peers]
+  const all = [...(options.baseline?.split(',') ?? []).map(folder => baseline(resolve(folder))), ...peers]
   const wanted = cellsOf(all).filter(isWanted)
   const present = [...new Set(wanted.map(cell => cell.peer))].filter(peer => peer.version() !== null)
   const absent = [...new Set(wanted.map(cell => cell.peer))].filter(peer => peer.version() === null)

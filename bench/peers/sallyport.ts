@@ -1,5 +1,5 @@
 import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { stringify } from 'yaml'
 import { version } from '../../src/version.ts'
 import { node, root } from '../runtime.ts'
@@ -21,8 +21,8 @@ export const sallyport: Peer = {
 export function baseline(checkout: string): Peer {
   return {
     ...sallyport,
-    name: 'baseline',
-    title: 'Sallyport before',
+    name: basename(checkout),
+    title: `Sallyport in ${basename(checkout)}`,
     prepare: (chain, setting) => sallyportCommand(checkout, chain, setting, [])
   }
 }
