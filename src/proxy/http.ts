@@ -27,11 +27,13 @@ export interface ProxyTarget {
 }
 
 /**
- * The handler behind @fastify/http-proxy: instead of `reply.from` it dispatches on undici and writes the answer straight
- * into the raw response, because the copies in between cost a third of a request (docs/benchmarks.md).
+ * The `preHandler` that @fastify/http-proxy is given. Instead of `reply.from` it dispatches on undici and writes the answer
+ * straight into the raw response, because the copies in between cost a third of a request (docs/benchmarks.md). It never
+ * calls `done`, so the package's own handler does not run: that parses the target three times over as a URL, which the gate
+ * has judged already and which is forwarded as it is.
  */
-export function createProxyHandler(target: ProxyTarget) {
-  return function proxyRequest(request: FastifyRequest, reply: FastifyReply): FastifyReply {
+export function createProxyHook(target: ProxyTarget) {
+  return function proxyRequest(request: FastifyRequest, reply: FastifyReply): void {
     const exchange = exchangeOf(request.raw)
     // No 2xx without an allow decision on record: a chain that forgot to decide is a defect, and closed.
     if (!target.isPublic && exchange.identity === null) {
@@ -42,7 +44,6 @@ export function createProxyHandler(target: ProxyTarget) {
     if (announcesTooMuch(request.raw, exchange.maxBody)) throw new Refusal('protocol.size')
     if (!target.viaReply) reply.hijack()
     new ProxyCall(target, exchange, reply).start()
-    return reply
   }
 }
 
