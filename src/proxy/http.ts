@@ -47,6 +47,9 @@ export function createProxyHook(target: ProxyTarget) {
   }
 }
 
+/** Bytes of a body up to which copying it into the head's string is cheaper than sending both as they are. */
+const maxJoined = 4096
+
 /** More interim answers (1xx) than this before the final one is a flood. */
 const maxInterim = 16
 
@@ -139,8 +142,10 @@ class ProxyCall {
     if (this.#stream !== null) return this.#stream.push(chunk)
     const { response } = exchange
     if (exchange.bytesOut === this.#expected) {
-      // The last bytes go out with the end, in one write.
-      response.end(chunk)
+      // The last bytes go out with the end, in one write; a short body even in one string with the head, which saves the
+      // system a gathering write and Node the bookkeeping for it.
+      if (chunk.length <= maxJoined) response.end(chunk.toString('latin1'), 'latin1')
+      else response.end(chunk)
       return true
     }
     if (response.write(chunk)) return true
