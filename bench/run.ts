@@ -11,7 +11,7 @@ import { createCredentials } from './credentials.ts'
 import { measureCell, type RunningCell, startCell, summarise, type World, warmUp } from './measure.ts'
 import { peers } from './peers/index.ts'
 import type { Chain, Peer } from './peers/peer.ts'
-import { baseline } from './peers/sallyport.ts'
+import { baseline, tuneNode } from './peers/sallyport.ts'
 import { type Profile, profileChain } from './profile.ts'
 import { costTable, document, profileTable, type Result, targetTable } from './report.ts'
 import { isPinned, pinMyself, root } from './runtime.ts'
@@ -25,6 +25,7 @@ const usage = `node bench/run.ts [options]
   --quick           2 rounds of 1 s; writes no document
   --profile CHAIN   only where the gateway's time goes: plain, jwt, full, full-log
   --baseline a,b    the gateways of other checkouts as well, named after their folders; writes no document
+  --node-options S  options of Node for the gateway of this checkout; writes no document
   --write           writes the document all the same
 `
 
@@ -36,6 +37,7 @@ const { values: options } = parseArgs({
     quick: { type: 'boolean', default: false },
     profile: { type: 'string' },
     baseline: { type: 'string' },
+    'node-options': { type: 'string' },
     write: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false }
   }
@@ -61,6 +63,7 @@ async function main(): Promise<void> {
     return
   }
   const all = [...(options.baseline?.split(',') ?? []).map(folder => baseline(resolve(folder))), ...peers]
+  tuneNode(options['node-options']?.split(' ') ?? [])
   const wanted = cellsOf(all).filter(isWanted)
   const present = [...new Set(wanted.map(cell => cell.peer))].filter(peer => peer.version() !== null)
   const absent = [...new Set(wanted.map(cell => cell.peer))].filter(peer => peer.version() === null)
@@ -70,7 +73,11 @@ async function main(): Promise<void> {
   const verified = await verifyAll(cells, world)
   const results = await measureAll(cells, world)
   say(`\n${costTable(results, absent)}\n\n${targetTable(results)}`)
-  const isPartial = options.quick || options.only !== undefined || options.baseline !== undefined
+  const isPartial =
+    options.quick ||
+    options.only !== undefined ||
+    options.baseline !== undefined ||
+    options['node-options'] !== undefined
   if (isPartial && !options.write) return
 
   const profiles = new Map<Chain, Profile>()
@@ -130,6 +137,7 @@ async function measureAll(cells: readonly Cell[], world: World): Promise<Result[
     closing.push(() => started.instance.stop())
     running.push(started)
     await warmUp(started, warmUpSeconds)
+    say(`${cellId(cell)}: warm`)
   }
   for (let round = 1; round <= rounds; round++) {
     for (const one of running) {
@@ -149,8 +157,15 @@ function say(text: string): void {
   process.stdout.write(`${text}\n`)
 }
 
+async function closeAll(): Promise<void> {
+  for (let close = closing.pop(); close !== undefined; close = closing.pop()) await close()
+}
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => void closeAll().finally(() => process.exit(1)))
+}
 try {
   await main()
 } finally {
-  for (const close of closing.reverse()) await close()
+  await closeAll()
 }

@@ -5,6 +5,13 @@ import { version } from '../../src/version.ts'
 import { node, root } from '../runtime.ts'
 import type { Chain, Command, Peer, Setting } from './peer.ts'
 
+let nodeOptions: readonly string[] = []
+
+/** Options of Node for the gateway of this checkout: to see what they are worth. */
+export function tuneNode(flags: readonly string[]): void {
+  nodeOptions = flags
+}
+
 /** The gateway as a checkout starts it: from source, with the Node of `node_modules`. */
 export const sallyport: Peer = {
   name: 'sallyport',
@@ -14,7 +21,7 @@ export const sallyport: Peer = {
     'from source (`src/main.ts start`), NODE_ENV=production, default limits except the overload threshold; tokens ' +
     'cached; access log through a pipe that another process reads.',
   version: () => `${version} on Node ${process.versions.node}`,
-  prepare: (chain, setting) => sallyportCommand(root, chain, setting, [])
+  prepare: (chain, setting) => sallyportCommand(root, chain, setting, nodeOptions)
 }
 
 /** The gateway of another checkout, beside that of this one: what a change has done. */
@@ -31,12 +38,12 @@ export function sallyportCommand(
   checkout: string,
   chain: Chain,
   setting: Setting,
-  nodeOptions: readonly string[]
+  flags: readonly string[]
 ): Command {
   const file = join(setting.folder, 'gateway.yaml')
   writeFileSync(file, stringify(configuration(chain, setting)))
   return {
-    argv: [node, ...nodeOptions, join(checkout, 'src', 'main.ts'), 'start', '--config', file],
+    argv: [node, ...flags, join(checkout, 'src', 'main.ts'), 'start', '--config', file],
     env: { NODE_ENV: 'production' },
     logs: chain === 'full-log'
   }
