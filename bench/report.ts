@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { cpus, release } from 'node:os'
+import { cpus, loadavg, release } from 'node:os'
 import { type Cell, cellId, manyTokens } from './cells.ts'
 import { generator } from './load/wrk.ts'
 import { connections, type Summary } from './measure.ts'
@@ -21,6 +21,9 @@ const chainTitles: Readonly<Record<Chain, string>> = {
   'full-log': 'full + access log',
   'full-uncached': 'full, tokens not cached'
 }
+
+// Before anything of the benchmark runs: above 0.5 or so somebody else was at work, and the figures are theirs too.
+const loadBefore = (loadavg()[0] as number).toFixed(1)
 
 /** Plain first, then by what is added to it; the gateway first in each. */
 const order: readonly Chain[] = ['plain', 'jwt', 'full', 'full-uncached', 'full-log']
@@ -101,7 +104,7 @@ way. ${
 processes (\`utime\` + \`stime\` in \`/proc/PID/stat\`, before and after) over the requests that the client completed.
 Every cell is warmed up, then measured ${rounds} times for ${seconds} s, in turn with all the others, so that whatever else the machine
 does hits all alike. The figure is the median; lowest and highest show the spread. Where \`core used\` is well below 100 %,
-the other core was the limit: then requests/s says nothing about the gateway, its cost still does.
+the other core was the limit (or somebody else used this one): requests/s then says nothing about the gateway.
 
 Chains:
 
@@ -119,6 +122,7 @@ Not measured: latency, TLS, HTTP/2, large bodies, new connections, more than one
 ## Machine and versions
 
 ${cpus()[0]?.model.trim() ?? 'unknown processor'}, ${cpus().length} cores, Linux ${release()}${virtualisation()}. Load from ${generator}, upstream ${upstreamTitle}.
+Load average of the machine before the run: ${loadBefore} (an idle one has 0; above 0.5 the figures say little).
 
 ${table(
   ['gateway', 'version', 'set up'],
