@@ -76,7 +76,7 @@ export class Generation implements ExchangeObserver {
       answer(exchange, spelling, null)
       return
     }
-    // Fastify finds the route's context by its address; `restoreTarget` gives plugins and the proxy the client's target.
+    // Fastify finds the route's context by its address; `beginRequest` gives plugins and the proxy the client's target.
     request.url = route.address
     this.#app.routing(request, response)
   }

@@ -8,7 +8,7 @@ import type { OutcomeListener } from '../outcome.ts'
 import { type ChainLink, HookWatch, markPassed } from '../plugin/chain.ts'
 import type { Phase, RouteInstance } from '../plugin/define.ts'
 import { createPluginGateway, type PluginServices } from '../plugin/gateway.ts'
-import { createProxyHandler } from '../proxy/http.ts'
+import { createProxyHook } from '../proxy/http.ts'
 import { compileLocation, compileRewrite } from '../proxy/rewrite.ts'
 import { type Upstream, unusedClient } from '../proxy/upstream.ts'
 import type { Cell, Registry } from '../registry.ts'
@@ -126,7 +126,7 @@ async function registerProxy(
 ): Promise<void> {
   const { upstream, config, path } = route
   const { registry } = services
-  const handler = createProxyHandler({
+  const proxyRequest = createProxyHook({
     upstream,
     rewrite: compileRewrite(path, config.rewrite?.path),
     location: compileLocation(upstream.config.endpoints, path, config.rewrite?.path),
@@ -144,6 +144,6 @@ async function registerProxy(
     routes: [route.address],
     httpMethods: [...context.supportedMethods],
     undici: unusedClient(upstream) as never,
-    handler: handler as never
+    preHandler: proxyRequest as never
   })
 }
