@@ -133,6 +133,7 @@ export class Gateway {
     const httpAddress = http === undefined ? null : await this.#listen(http, config.limits)
     this.#goOn()
     this.#addresses = { http: httpAddress, admin: adminAddress }
+    this.log.flush()
     if (this.#changedDuringStart) void this.reload()
     return this.#addresses
   }

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { relative } from 'node:path'
 import closeWithGrace from 'close-with-grace'
 import { Command, CommanderError, Option } from 'commander'
 import { builtins } from '../plugins/index.ts'
@@ -68,7 +69,9 @@ function program(env: Env): Command {
 function configOption(env: Env): Option {
   const option = new Option('-c, --config <path>', 'YAML file, or folder of them')
   if (env.configPath !== undefined) return option.default(env.configPath)
-  return option.default(packageFile('routes/gateway.yaml'), 'routes/gateway.yaml of sallyport itself')
+  const own = packageFile('routes/gateway.yaml')
+  const fromHere = relative(process.cwd(), own)
+  return option.default(fromHere.startsWith('..') ? own : fromHere, 'routes/gateway.yaml of sallyport itself')
 }
 
 function pluginsOption(env: Env): Option {
@@ -117,11 +120,15 @@ async function start(options: Options, env: Env): Promise<void> {
 async function check(options: Options): Promise<void> {
   const plugins = await loadPlugins(builtins, options.plugins)
   const { config } = await loadConfig(options.config, { plugins, env: process.env })
-  const routes = Object.keys(config.routes).length
-  const upstreams = Object.keys(config.upstreams).length
-  process.stdout.write(`${options.config}: fine, ${routes} routes, ${upstreams} upstreams\n`)
+  const parts = [count(config.routes, 'route'), count(config.upstreams, 'upstream')]
+  process.stdout.write(`${options.config}: fine, ${parts.join(', ')}\n`)
   // A plugin that leaves a timer behind must not keep a finished check.
   process.exit(exitCodes.ok)
+}
+
+function count(things: object, noun: string): string {
+  const { length } = Object.keys(things)
+  return `${length} ${noun}${length === 1 ? '' : 's'}`
 }
 
 /** `sallyport` and `sallyport --config PATH` mean `start`; an unknown word stays what it is and is refused. */
