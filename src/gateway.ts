@@ -22,6 +22,8 @@ export interface GatewayOptions {
   watch?: boolean
   /** Milliseconds between two looks at the files without any event. */
   poll?: number
+  /** False: no request is refused for the lag of the event loop, e.g. where a test shares its machine. */
+  shed?: boolean
 }
 
 /** Addresses that the gateway answers on. */
@@ -56,7 +58,7 @@ export class Gateway {
     this.registry.number('build_info').child(version, process.version).value = 1
     const env = options.env ?? process.env
     this.#services = new Services(this.log, this.registry, env)
-    this.#overload = new OverloadGuard(this.registry)
+    this.#overload = new OverloadGuard(this.registry, options.shed)
     this.#reloader = new Reloader({
       configPath: options.config,
       pluginsPath: options.plugins,
@@ -134,6 +136,7 @@ export class Gateway {
     this.#goOn()
     this.#addresses = { http: httpAddress, admin: adminAddress }
     this.log.flush()
+    this.#overload.reset()
     if (this.#changedDuringStart) void this.reload()
     return this.#addresses
   }

@@ -32,11 +32,16 @@ export function createLog(level: string, destination?: DestinationStream): Logge
       base: undefined,
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: label => ({ level: label }) },
-      serializers: { err: describeError },
+      serializers: { err: error => describeError(error), req: describeRequest, request: describeRequest },
       redact: { paths: redact, censor: '[redacted]' }
     },
     stream
   )
+}
+
+/** A plugin that logs a whole request gets its method: the target has a query, and the headers have credentials. */
+function describeRequest(request: { method?: unknown } | null): { method: unknown } {
+  return { method: request?.method ?? null }
 }
 
 interface ErrorLine {
