@@ -1,13 +1,9 @@
 #!/usr/bin/env node
 import { relative } from 'node:path'
-import closeWithGrace from 'close-with-grace'
 import { Command, CommanderError, Option } from 'commander'
-import { builtins } from '../plugins/index.ts'
+import { ConfigError } from './config/config-problem.ts'
 import { type Env, readEnv } from './config/env.ts'
-import { ConfigError, loadConfig } from './config/load.ts'
-import { Gateway } from './gateway.ts'
-import { createLog } from './log.ts'
-import { loadPlugins, PluginLoadError } from './plugin/load.ts'
+import { PluginLoadError } from './plugin/load.ts'
 import { packageFile, version } from './version.ts'
 
 /** Exit codes: public interface, and part of `--help`. */
@@ -79,56 +75,17 @@ function pluginsOption(env: Env): Option {
   return env.pluginFolder === undefined ? option : option.default(env.pluginFolder)
 }
 
+/** The commands are loaded when they run: `--help` and a wrong word need no gateway. */
 async function start(options: Options, env: Env): Promise<void> {
-  const log = createLog(env.logLevel)
-  const gateway = new Gateway({ config: options.config, plugins: options.plugins, log })
-  process.on('SIGHUP', () => {
-    log.info({ signal: 'SIGHUP' }, 'asked to reload')
-    void gateway.reload()
-  })
-  // A promise that some plugin has forgotten costs nobody else's request. What is thrown where nobody can catch it may
-  // have left anything half done: then the process drains and ends.
-  process.on('unhandledRejection', err => log.error({ err }, 'a promise was rejected and nobody cared'))
-  let isStopping = false
-  // The drain keeps its own deadlines; the delay here only catches one that hangs.
-  const grace = closeWithGrace(
-    {
-      delay: 600_000,
-      logger: false,
-      skip: ['SIGHUP', 'beforeExit', 'unhandledRejection'],
-      onSecondSignal: signal => log.fatal({ signal }, 'asked to stop again: ending at once')
-    },
-    async ({ signal, err }) => {
-      isStopping = true
-      if (err !== undefined) log.fatal({ err }, 'an error that nobody caught')
-      else log.info({ signal }, 'asked to stop')
-      // A rejection makes the exit code 1.
-      if (!(await gateway.drain())) throw new Error('requests were cut off')
-      log.info('stopped')
-    }
-  )
-  try {
-    await gateway.start()
-  } catch (error) {
-    // The start was given up because the process is to end: whoever asked for that ends it.
-    if (isStopping) return
-    grace.uninstall()
-    throw error
-  }
+  const command = await import('./command/start.ts')
+  await command.start(options, env)
 }
 
 async function check(options: Options): Promise<void> {
-  const plugins = await loadPlugins(builtins, options.plugins)
-  const { config } = await loadConfig(options.config, { plugins, env: process.env })
-  const parts = [count(config.routes, 'route'), count(config.upstreams, 'upstream')]
-  process.stdout.write(`${options.config}: fine, ${parts.join(', ')}\n`)
+  const command = await import('./command/check.ts')
+  process.stdout.write(await command.check(options))
   // A plugin that leaves a timer behind must not keep a finished check.
   process.exit(exitCodes.ok)
-}
-
-function count(things: object, noun: string): string {
-  const { length } = Object.keys(things)
-  return `${length} ${noun}${length === 1 ? '' : 's'}`
 }
 
 /** `sallyport` and `sallyport --config PATH` mean `start`; an unknown word stays what it is and is refused. */

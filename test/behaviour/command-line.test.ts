@@ -80,8 +80,9 @@ t.test('bad usage is exit code 64 and a sentence', async t => {
     [['check', '--config'], /argument missing/],
     [['check'], /LOG_LEVEL {2}"loud" is not a log level/, { LOG_LEVEL: 'loud' }]
   ]
-  for (const [args, said, env] of cases) {
-    const { code, stderr, stdout } = await run(args, { env })
+  const results = await Promise.all(cases.map(([args, , env]) => run(args, { env })))
+  for (const [i, { code, stderr, stdout }] of results.entries()) {
+    const [args, said] = cases[i]!
     t.equal(code, 64, args.join(' '))
     t.match(stderr, said)
     t.notMatch(stderr, isStackTrace)
