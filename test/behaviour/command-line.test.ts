@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
@@ -35,6 +36,18 @@ t.test('check says what is fine, and exits with 0', async t => {
     stdout: `${path}: fine, 1 route, 1 upstream`,
     stderr: ''
   })
+})
+
+t.test('npm start passes the command on', async t => {
+  const path = await file(t, 'gateway.yaml', config(0))
+  // Without what tap puts there to follow processes.
+  const args = ['-u', 'NODE_OPTIONS', 'npm', 'start', '--silent', '--', 'check', '--config', path]
+  const { status, stdout } = spawnSync('env', args, {
+    encoding: 'utf8',
+    cwd: join(import.meta.dirname, '../..')
+  })
+  t.equal(status, 0)
+  t.equal(stdout, `${path}: fine, 1 route, 1 upstream\n`)
 })
 
 t.test('the configuration that comes along is fine', async t => {
