@@ -210,13 +210,14 @@ function after(ms: number): Promise<void> {
 }
 
 const listenFaults: Readonly<Record<string, string>> = {
-  EADDRINUSE: 'another process listens there already',
-  EACCES: 'this user may not listen there',
-  EADDRNOTAVAIL: 'this machine has no such address'
+  EADDRINUSE: 'is taken. End what listens there, or',
+  EACCES: 'is not for this user. Start as another, or',
+  EADDRNOTAVAIL: 'is on no interface of this machine. Add the address, or'
 }
 
 function listenError(name: string, { host, port }: { host: string; port: number }, cause: Error): Error {
   const code = (cause as NodeJS.ErrnoException).code ?? cause.message
-  const why = listenFaults[code] ?? code
-  return new Error(`listeners.${name}: cannot listen on ${host} port ${port}: ${why}`, { cause })
+  const why = listenFaults[code] ?? `cannot be listened on (${code}). Look at the system, or`
+  const message = `listeners.${name}: port ${port} of ${host} ${why} change \`listeners\` in the configuration.`
+  return new Error(message, { cause })
 }
