@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Agent, Pool, request } from 'undici'
 import { ConfigMapVolume } from '../test/fixtures/config-map.ts'
-import { GatewayProcess } from '../test/fixtures/gateway-process.ts'
+import { Program } from '../test/fixtures/program.ts'
 import { startBackend } from './load/backend.ts'
 import { call, countFailure } from './load/call.ts'
 
@@ -50,7 +50,7 @@ export async function runReloads({ reloads, connections }: ReloadBenchOptions): 
   await writeFile(join(plugins, 'fussy.mjs'), fussyPlugin)
   const files = (n: string) => ({ 'gateway.yaml': gatewayYaml(backend.url, n) })
   const volume = await ConfigMapVolume.mount(join(folder, 'config'), files('0'))
-  const gateway = new GatewayProcess({ args: ['--config', volume.folder, '--plugins', plugins] })
+  const gateway = new Program({ args: ['--config', volume.folder, '--plugins', plugins] })
   const admin = await gateway.listening('admin')
   const url = await gateway.listening('http')
   const pool = new Pool(url, { connections, pipelining: 1 })

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Agent, Pool, request } from 'undici'
-import { GatewayProcess } from '../test/fixtures/gateway-process.ts'
+import { Program } from '../test/fixtures/program.ts'
 import { startBackend } from './load/backend.ts'
 import { call, countFailure } from './load/call.ts'
 
@@ -29,7 +29,7 @@ const readinessInterval = 50
 
 /** One process behind the load balancer: its connections, and whether it gets requests. */
 class Member {
-  readonly process: GatewayProcess
+  readonly process: Program
   readonly #probe = new Agent()
   pool: Pool | null = null
   url = ''
@@ -37,7 +37,7 @@ class Member {
   #probing: Promise<void> | null = null
 
   constructor(config: string) {
-    this.process = new GatewayProcess({ args: ['start', '--config', config] })
+    this.process = new Program({ args: ['start', '--config', config] })
   }
 
   async start(connections: number): Promise<void> {

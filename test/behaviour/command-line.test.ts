@@ -5,7 +5,7 @@ import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { GatewayProcess, run } from '../fixtures/gateway-process.ts'
+import { Program, run } from '../fixtures/program.ts'
 
 async function file(t: Test, name: string, content: string): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'sallyport-cli-'))
@@ -143,7 +143,7 @@ t.test('a plugin that leaves a timer behind keeps neither a check nor a failed s
 t.test(
   'the start says one line for each listener, SIGHUP reloads, and the last lines are written',
   async t => {
-    const running = new GatewayProcess({ args: ['--config', await file(t, 'gateway.yaml', config(0))] })
+    const running = new Program({ args: ['--config', await file(t, 'gateway.yaml', config(0))] })
     t.teardown(() => running.child.kill('SIGKILL'))
     t.match(await running.listening('admin'), /^http:\/\/127\.0\.0\.1:\d+$/)
     t.match(await running.listening('http'), /^http:\/\/127\.0\.0\.1:\d+$/)

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { runRestarts } from '../../bench/restarts.ts'
-import { GatewayProcess } from '../fixtures/gateway-process.ts'
+import { Program } from '../fixtures/program.ts'
 import { buildGateway, echo, upstream, withListeners } from '../helper.ts'
 
 function config(url: string, limits: string, plugins = '[]'): string {
@@ -166,12 +166,12 @@ t.test('a reload during a drain changes nothing', async t => {
   await t.rejects(gateway.start())
 })
 
-async function startProcess(t: Test, yaml: string, plugin?: string): Promise<GatewayProcess> {
+async function startProcess(t: Test, yaml: string, plugin?: string): Promise<Program> {
   const folder = await mkdtemp(join(tmpdir(), 'sallyport-drain-'))
   t.teardown(() => rm(folder, { recursive: true, force: true }))
   await writeFile(join(folder, 'gateway.yaml'), withListeners(yaml))
   if (plugin !== undefined) await writeFile(join(folder, 'custom.mjs'), plugin)
-  const running = new GatewayProcess({
+  const running = new Program({
     args: ['--config', join(folder, 'gateway.yaml'), ...(plugin === undefined ? [] : ['--plugins', folder])]
   })
   t.teardown(() => running.child.kill('SIGKILL'))

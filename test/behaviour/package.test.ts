@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { GatewayProcess } from '../fixtures/gateway-process.ts'
+import { Program } from '../fixtures/program.ts'
 import { echo, withListeners } from '../helper.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -65,7 +65,7 @@ routes:
   )
   const plugins = await mkdtemp(join(folder, 'plugins-'))
   await writeFile(join(plugins, 'stamp.ts'), goodPlugin)
-  const running = new GatewayProcess({
+  const running = new Program({
     program: join(folder, 'node_modules', '.bin', 'sallyport'),
     args: ['start', '--config', config, '--plugins', plugins],
     cwd: folder
@@ -102,24 +102,25 @@ t.test('the types of a plugin and of the gateway reach TypeScript', async t => {
     typeRoots: [join(root, 'node_modules', '@types')]
   }
   const tsc = join(root, 'node_modules', '.bin', 'tsc')
-  async function compile(name: string, source: string): Promise<SpawnSyncReturns<string>> {
-    await writeFile(join(folder, name), source)
-    await writeFile(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: [name] }))
+  async function compile(files: Record<string, string>): Promise<SpawnSyncReturns<string>> {
+    for (const [name, source] of Object.entries(files)) await writeFile(join(folder, name), source)
+    await writeFile(
+      join(folder, 'tsconfig.json'),
+      JSON.stringify({ compilerOptions, files: Object.keys(files) })
+    )
     return run(tsc, ['-p', folder], folder)
   }
-  t.match(await compile('good.ts', goodPlugin), { status: 0, stdout: '' })
-  t.match(await compile('gateway.ts', library), { status: 0, stdout: '' })
+  t.match(await compile({ 'good.ts': goodPlugin, 'gateway.ts': library }), { status: 0, stdout: '' })
   const mistakes: [string, string, RegExp][] = [
-    ["phase: 'transform'", "phase: 'sometime'", /"sometime"/],
-    ['options.value', 'options.volume', /volume/],
-    ['request.gateway.requestId', 'request.gateway.password', /password/],
-    ["deny('policy.denied')", "deny('because')", /"because"/]
+    ["phase: 'transform'", "phase: 'sometime'", /bad0\.ts.*"sometime"/],
+    ['options.value', 'options.volume', /bad1\.ts.*volume/],
+    ['request.gateway.requestId', 'request.gateway.password', /bad2\.ts.*password/],
+    ["deny('policy.denied')", "deny('because')", /bad3\.ts.*"because"/]
   ]
-  for (const [right, wrong, said] of mistakes) {
-    const { status, stdout } = await compile('bad.ts', goodPlugin.replace(right, wrong))
-    t.not(status, 0, wrong)
-    t.match(stdout, said)
-  }
+  const bad = mistakes.map(([right, wrong], i) => [`bad${i}.ts`, goodPlugin.replace(right, wrong)])
+  const { status, stdout } = await compile(Object.fromEntries(bad))
+  t.not(status, 0)
+  for (const [, wrong, said] of mistakes) t.match(stdout, said, wrong)
 })
 
 const goodPlugin = `import type { GatewayPlugin } from 'sallyport/plugin'
