@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { isIP } from 'node:net'
 import { all } from '@fastify/proxy-addr'
 import type { FastifyInstance } from 'fastify'
 import type { Config } from './config/schema.ts'
@@ -129,9 +130,27 @@ export class Generation implements ExchangeObserver {
   #clientIp(request: IncomingMessage): string {
     const peer = address(request.socket.remoteAddress ?? '')
     if (!this.#isTrusted(peer)) return peer
-    const chain = all(request, this.#isTrusted)
-    return address(chain[chain.length - 1] ?? peer)
+    const claimed = all(request, this.#isTrusted).at(-1) ?? peer
+    return clientAddress(claimed) ?? peer
   }
+}
+
+/** `192.0.2.1:4711` and `[2001:db8::1]:4711`, as some proxies write it. */
+const withPort = /^(?:\[([^\]]*)\]|([0-9.]+))(?::[0-9]{1,5})?$/
+
+/**
+ * The address in an entry of X-Forwarded-For, in one spelling; null where there is none (`unknown`, `_hidden`, garbage). A port
+ * would make each connection a client of its own, and limits by address would be none.
+ */
+function clientAddress(entry: string): string | null {
+  const found = isIP(entry) !== 0 ? entry : (withPort.exec(entry)?.slice(1).find(Boolean) ?? '')
+  const version = isIP(found)
+  if (version !== 6) return version === 4 ? found : null
+  const mapped = address(URL.parse(`http://[${found}]`)?.hostname.slice(1, -1) ?? found)
+  if (isIP(mapped) !== 0) return mapped
+  // `::ffff:c000:201`: the mapped address in hexadecimal.
+  const [high = 0, low = 0] = mapped.split(':').map(part => Number.parseInt(part, 16))
+  return `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`
 }
 
 /** Header spellings and encodings that only a route which asks for them may take. */

@@ -133,7 +133,10 @@ export class PublicListener {
   #takeUpgrade(request: IncomingMessage, socket: Duplex): void {
     const { remoteAddress } = request.socket
     this.#countRefused({ status: 501, reason: 'request.malformed', remoteAddress, detail: 'upgrade' })
-    socket.end('HTTP/1.1 501 Not Implemented\r\nconnection: close\r\ncontent-length: 0\r\n\r\n')
+    // The server leaves sockets half open, and nothing times one that has left HTTP: a client that stays would keep it for good.
+    socket.end('HTTP/1.1 501 Not Implemented\r\nconnection: close\r\ncontent-length: 0\r\n\r\n', () =>
+      socket.destroy()
+    )
   }
 
   #countRefused(refused: RefusedRequest): void {

@@ -72,7 +72,16 @@ const listeners = `listeners:
 `
 
 export function withListeners(yaml: string): string {
-  return yaml.startsWith('listeners:') ? yaml : `${listeners}${yaml}`
+  const patient = withPatience(yaml)
+  return yaml.startsWith('listeners:') ? patient : `${listeners}${patient}`
+}
+
+/** A machine that is busy with other tests is no reason to shed load, unless the test is about that. */
+function withPatience(yaml: string): string {
+  const overload = 'overload: { eventLoopLag: 60s }'
+  if (yaml.includes('overload:') || /^limits:\s*$/m.test(yaml)) return yaml
+  if (yaml.includes('limits: {')) return yaml.replace('limits: {', `limits: { ${overload},`)
+  return `${yaml.trimEnd()}\nlimits: { ${overload} }\n`
 }
 
 function collect(lines: Record<string, unknown>[]): Writable {

@@ -97,7 +97,8 @@ async function registerPlugin(
   const instance = Object.create(context, { gateway: { value: gateway } }) as RouteInstance
   try {
     await plugin.register(instance, options as Record<string, unknown>)
-    // A Fastify plugin that it registered without waiting is loaded now: its hooks belong here, not behind the whole chain.
+    // A Fastify plugin that it registered without waiting is loaded now: its hooks are this plugin's, and the proxy is made
+    // for them.
     await context.after()
   } catch (error) {
     throw new Error(`route ${route.name}: plugin ${plugin.name}: ${(error as Error).message}`, {
@@ -132,6 +133,7 @@ async function registerProxy(
     forward: { preserveHost: config.rewrite?.host === 'preserve', isTrusted: services.isTrusted },
     responseTimeout: config.timeout ?? upstream.config.timeouts.response,
     isPublic: config.public,
+    chainLength: route.chain.length,
     viaReply,
     upstreamDuration: registry.histogram('upstream_request_duration_seconds').child(upstream.name),
     upstreamErrors: (reason: Reason) => registry.number('upstream_errors_total').child(upstream.name, reason),
