@@ -42,9 +42,15 @@ export async function buildApp(
     routes.push(describeRoute(name, route, config, upstream, chain, services.registry))
   }
   const routeServices = services.forRoutes(config)
-  for (const route of routes) await registerRoute(app, route, routeServices)
-  await app.ready()
-  return new Generation(config, hash, app, routes, services)
+  try {
+    for (const route of routes) await registerRoute(app, route, routeServices)
+    await app.ready()
+    return new Generation(config, hash, app, routes, services)
+  } catch (error) {
+    // What the plugins of the routes before it have opened is closed by their `onClose`.
+    await app.close().catch(() => undefined)
+    throw error
+  }
 }
 
 function createInstance(): FastifyInstance {

@@ -7,6 +7,7 @@ import { type Reason, Refusal } from './errors.ts'
 import { Exchange, type ExchangeObserver } from './exchange.ts'
 import { encodedSlashTraits, requestTraits, traits } from './gate/gate.ts'
 import type { Logger } from './log.ts'
+import { LogLimit } from './log-limit.ts'
 import type { Outcome } from './outcome.ts'
 import { answer } from './problem.ts'
 import { address } from './proxy/headers.ts'
@@ -15,6 +16,12 @@ import type { Cell } from './registry.ts'
 import type { BuiltRoute } from './route/build.ts'
 import { RouteTable } from './route/match.ts'
 import { type Services, trustFunction } from './services.ts'
+
+/** Those that get a label of their own, as in plugins/metrics.ts: a client cannot make series. */
+const methods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
+
+/** Lines a second about requests that are shed: writing them all would keep the event loop late. */
+const shedLog = new LogLimit(10)
 
 /**
  * One configuration, running. It takes requests while it is in force, ends those that are under way when it is replaced,
@@ -101,11 +108,13 @@ export class Generation implements ExchangeObserver {
 
   /** No plugin hears of a request without a route, so the gateway counts and logs it. */
   #countUnmatched(outcome: Outcome): void {
-    const method = outcome.method === 'GET' || outcome.method === 'POST' ? outcome.method : 'other'
+    const method = methods.has(outcome.method) ? outcome.method : 'other'
     this.#services.registry
       .number('requests_total')
       .child('none', outcome.protocol, method, String(outcome.status)).value++
-    this.log.info({ route: 'none', ...outcome.line() }, 'request')
+    const suppressed = outcome.reason === 'gateway.overloaded' ? shedLog.take() : 0
+    if (suppressed === null) return
+    this.log.info({ route: 'none', ...outcome.line(), suppressed }, 'request')
   }
 
   #countDecisions(exchange: Exchange, route: BuiltRoute): void {

@@ -41,7 +41,13 @@ export async function buildGateway(
   const config = join(folder, 'gateway.yaml')
   await writeFile(config, withListeners(yaml))
   const lines: Record<string, unknown>[] = []
-  const gateway = new Gateway({ config, watch: false, log: createLog('debug', collect(lines)), ...options })
+  const gateway = new Gateway({
+    config,
+    watch: false,
+    shed: false,
+    log: createLog('debug', collect(lines)),
+    ...options
+  })
   t.teardown(() => gateway.close())
   const { http, admin } = await gateway.start()
   const url = http as string
