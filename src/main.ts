@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { relative } from 'node:path'
-import { Command, CommanderError, Option } from 'commander'
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import type { ReachOptions, VerifyOptions } from './command/perimeter.ts'
 import { ConfigError } from './config/config-problem.ts'
 import { type Env, readEnv } from './config/env.ts'
 import { PluginLoadError } from './plugin/load.ts'
@@ -32,6 +33,25 @@ const checkHelp = `
 Example:
   $ sallyport check --config gateway.yaml && kubectl apply -k .`
 
+const verifyHelp = `
+Exit codes:
+  0   proven: only the gateway reaches its upstreams, now and whatever pods may come
+  1   refuted: the output names a way around the gateway, and the policy that allows it
+  2   not proven: it depends on the network plugin, or on something that is not declared
+  3   input that cannot be read
+
+Examples:
+  $ sallyport verify --config gateway.yaml --manifests k8s/
+  $ helm template gateway helm/sallyport | sallyport verify --config gateway.yaml --manifests - --manifests backends/`
+
+const reachHelp = `
+Without --from and --to it prints the whole matrix of declared workloads and ports.
+
+Exit codes: 0 allowed, 1 denied, 2 depends on the network plugin, 3 input that cannot be read.
+
+Example:
+  $ sallyport reach --manifests k8s/ --from shop/frontend --to shop/orders --port 8080`
+
 interface Options {
   config: string
   plugins?: string
@@ -59,7 +79,57 @@ function program(env: Env): Command {
     .addOption(pluginsOption(env))
     .addHelpText('after', checkHelp)
     .action(check)
+  command
+    .command('verify')
+    .description(
+      'Proves from Kubernetes manifests that the gateway is the only way to its upstreams, or shows the way around.'
+    )
+    .addOption(configOption(env))
+    .addOption(manifestsOption())
+    .option('--gateway <pods>', "the gateway's pods, NAMESPACE/key=value,…; default: from its Deployment")
+    .option(
+      '--perimeter <values>',
+      "the chart's `perimeter` values, as YAML; default: from the gateway's Deployment"
+    )
+    .addOption(
+      new Option('--format <format>', 'how the report is written')
+        .choices(['text', 'json', 'html'])
+        .default('text')
+    )
+    .option('--output <file>', 'where the report goes; default: standard output')
+    .addHelpText('after', verifyHelp)
+    .action(verify)
+  command
+    .command('reach')
+    .description('Says whether a connection may be made, and which policy and rule says so at each end.')
+    .addOption(manifestsOption())
+    .option('--from <end>', 'NAMESPACE/POD, NAMESPACE/label=value,… for a pod that may come, or an address')
+    .option('--to <end>', 'likewise')
+    .addOption(new Option('--port <port>', "the pod's port").argParser(readPort))
+    .addOption(
+      new Option('--protocol <protocol>', 'transport').choices(['TCP', 'UDP', 'SCTP']).default('TCP')
+    )
+    .addOption(
+      new Option('--format <format>', 'how the answer is written').choices(['text', 'json']).default('text')
+    )
+    .addHelpText('after', reachHelp)
+    .action(reach)
   return command
+}
+
+function manifestsOption(): Option {
+  return new Option(
+    '-m, --manifests <path>',
+    'file or folder of manifests, or - for standard input; may be repeated'
+  )
+    .argParser((path: string, before: string[] = []) => [...before, path])
+    .makeOptionMandatory()
+}
+
+function readPort(text: string): number {
+  const port = Number(text)
+  if (Number.isInteger(port) && port > 0 && port < 65_536) return port
+  throw new InvalidArgumentError('write a number from 1 to 65535.')
 }
 
 function configOption(env: Env): Option {
@@ -86,6 +156,16 @@ async function check(options: Options): Promise<void> {
   process.stdout.write(await command.check(options))
   // A plugin that leaves a timer behind must not keep a finished check.
   process.exit(exitCodes.ok)
+}
+
+async function verify(options: VerifyOptions): Promise<void> {
+  const command = await import('./command/perimeter.ts')
+  process.exitCode = await command.verify(options)
+}
+
+async function reach(options: ReachOptions): Promise<void> {
+  const command = await import('./command/perimeter.ts')
+  process.exitCode = await command.reach(options)
 }
 
 /** `sallyport` and `sallyport --config PATH` mean `start`; an unknown word stays what it is and is refused. */
