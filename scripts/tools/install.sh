@@ -40,6 +40,24 @@ install_promtool() {
   ln -sf "$folder/usr/bin/promtool" "$bin/promtool"
 }
 
+# The picture that `verify --format html` draws is looked at in a real browser.
+install_chromium() {
+  command -v chromium >/dev/null && return
+  say 'installing chromium'
+  as_root apt-get update -qq >&2
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core >&2
+}
+
+# Two evaluators of NetworkPolicies that others have written: ours must agree with them.
+install_evaluators() {
+  local here
+  here="$(dirname "${BASH_SOURCE[0]}")"
+  "$here/cyclonus.sh" >&2
+  "$here/network-config-analyzer.sh" >&2
+}
+
 install_promtool
+install_chromium
+install_evaluators
 
 printf '%s\n' "$bin"
