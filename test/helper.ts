@@ -81,7 +81,8 @@ function withPatience(yaml: string): string {
   const overload = 'overload: { eventLoopLag: 60s }'
   if (yaml.includes('overload:') || /^limits:\s*$/m.test(yaml)) return yaml
   if (yaml.includes('limits: {')) return yaml.replace('limits: {', `limits: { ${overload},`)
-  return `${yaml.trimEnd()}\nlimits: { ${overload} }\n`
+  // Before it: tests write on at the end of their configuration.
+  return `limits: { ${overload} }\n${yaml}`
 }
 
 function collect(lines: Record<string, unknown>[]): Writable {

@@ -303,14 +303,15 @@ t.test('what belongs to the sockets is said to need a restart', async t => {
 t.test('a storm of reloads becomes few, and the newest content wins', async t => {
   const { url } = await echo(t)
   const running = await buildGateway(t, config(url))
-  const reloads: Promise<void>[] = []
-  for (let i = 0; i < 50; i++) {
+  const storm: Promise<void>[] = []
+  for (let i = 0; i < 10; i++) {
     await put(running, config(url, { path: `/v${i}` }))
-    reloads.push(running.gateway.reload())
+    for (let j = 0; j < 10; j++) storm.push(running.gateway.reload())
   }
-  await Promise.all(reloads)
-  t.equal((await fetch(`${running.url}/v49`)).status, 200)
-  t.ok((await running.metric('sallyport_config_reloads_total{result="success"}'))! < 50)
+  await Promise.all(storm)
+  t.equal((await fetch(`${running.url}/v9`)).status, 200)
+  const reloads = await running.metric('sallyport_config_reloads_total{result="success"}')
+  t.ok(reloads! <= 20, 'at most one that runs and one that waits for each ten')
 })
 
 t.test('a change between the first reading and the first request is not lost', async t => {
