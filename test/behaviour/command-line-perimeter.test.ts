@@ -12,7 +12,7 @@ function verify(name: string, ...more: string[]) {
 t.test('verify says that the textbook perimeter is proven, and exits with 0', async t => {
   const { code, stdout, stderr } = await verify('textbook')
   t.equal(code, 0, stderr)
-  t.ok(readFileSync(`${golden}/textbook/verify.txt`, 'utf8').endsWith(stdout))
+  t.ok(readFileSync(`${golden}/textbook/verify.txt`, 'utf8').includes(stdout))
   t.match(stdout, /proven/)
 })
 
@@ -30,7 +30,7 @@ t.test('reach answers one connection, and exits with what it answers', async t =
   const manifests = ['reach', '--manifests', `${golden}/textbook/manifests`]
   const matrix = await run(manifests)
   t.equal(matrix.code, 0, matrix.stderr)
-  t.ok(readFileSync(`${golden}/textbook/reach.txt`, 'utf8').endsWith(matrix.stdout))
+  t.ok(readFileSync(`${golden}/textbook/reach.txt`, 'utf8').includes(matrix.stdout))
   t.match(matrix.stdout, /denied/)
   const denied = await run([
     ...manifests,
