@@ -1,22 +1,32 @@
-// A pod that is not the gateway tries to get where only the gateway may go. Every connection that is made is a failure: then the
+// A pod that is not the gateway tries to get where only the gateway may go. A connection that is made is a failure: then the
 // cluster's network does not enforce the policies, or not from the start of a pod.
+import { lookup } from 'node:dns/promises'
 import { connect } from 'node:net'
 
 const targets = JSON.parse(process.env.TARGETS)
 const timeout = Number(process.env.TIMEOUT_SECONDS) * 1000
+// How network plugins say no, where they say anything.
+const refusals = new Set(['EHOSTUNREACH', 'ENETUNREACH', 'EPERM', 'EACCES', 'ETIMEDOUT'])
 // Enforcement begins some moments after a pod starts, and nothing says when: an open door counts when it stays open.
 const patience = Date.now() + timeout * 3
 
-function knock({ host, port }) {
-  return new Promise(resolve => {
-    const socket = connect({ host, port })
+// Names are resolved first: a name server that is silent must not pass for a door that is closed.
+async function knock({ host, port }) {
+  let address
+  try {
+    address = (await lookup(host)).address
+  } catch (error) {
+    return { verdict: 'unknown', why: `the name does not resolve (${error.code})` }
+  }
+  return await new Promise(resolve => {
+    const socket = connect({ host: address, port })
     const end = (verdict, why) => {
       socket.destroy()
       resolve({ verdict, why })
     }
     socket.setTimeout(timeout, () => end('closed', `dropped, no answer in ${timeout / 1000} s`))
     socket.on('connect', () => end('open', 'a connection was made'))
-    socket.on('error', error => end(error.code === 'EHOSTUNREACH' || error.code === 'EPERM' ? 'closed' : 'unknown', error.code ?? error.message))
+    socket.on('error', error => end(refusals.has(error.code) ? 'closed' : 'unknown', error.code ?? error.message))
   })
 }
 

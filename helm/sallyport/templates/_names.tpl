@@ -37,7 +37,7 @@ of a user, and never on any other pod: a test pod with these labels would be let
 */}}
 {{- define "sallyport.selectorLabels" -}}
 app.kubernetes.io/name: sallyport
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: gateway
 {{- end -}}
 

@@ -177,7 +177,7 @@ release's namespace, so that two gateways can protect one namespace.
 */}}
 {{- define "sallyport.policyMetadata" -}}
 name: {{ printf "%s.%s.%s" (include "sallyport.fullname" .root) .root.Release.Namespace .name }}
-namespace: {{ .namespace }}
+namespace: {{ .namespace | quote }}
 labels:
   {{- include "sallyport.labels" (dict "root" .root "component" "perimeter" "role" .role) | nindent 2 }}
 {{- if .root.Values.perimeter.keepOnUninstall }}
@@ -239,6 +239,6 @@ so an edge to pods that are open anyway makes none.
 - podSelector:
     matchLabels:
       app.kubernetes.io/name: sallyport
-      app.kubernetes.io/instance: {{ .Release.Name }}
+      app.kubernetes.io/instance: {{ .Release.Name | quote }}
       app.kubernetes.io/component: test
 {{- end -}}

@@ -8,7 +8,7 @@ apiVersion: v1
 kind: Pod
 metadata:
   name: {{ include "sallyport.fullname" $root }}-test-{{ .name }}
-  namespace: {{ $root.Release.Namespace }}
+  namespace: {{ $root.Release.Namespace | quote }}
   labels:
     {{- include "sallyport.labels" (dict "root" $root "component" "test") | nindent 4 }}
   annotations:
