@@ -4,7 +4,8 @@ import Fastify, {
   type FastifyError,
   type FastifyInstance,
   type FastifyReply,
-  type FastifyRequest
+  type FastifyRequest,
+  LogController
 } from 'fastify'
 import type { Config } from './config/schema.ts'
 import { Refusal } from './errors.ts'
@@ -50,6 +51,8 @@ function createInstance(services: Services): FastifyInstance {
   const app = Fastify({
     // Without a logger of its own Fastify adds no listeners to each response; `request.log` is the gateway's all the same.
     logger: false,
+    // It would still log each arriving request with that logger; the outcome is the one line that a request gets.
+    logController: new LogController({ disableRequestLogging: true }),
     childLoggerFactory: () => services.log as FastifyBaseLogger,
     exposeHeadRoutes: false,
     forceCloseConnections: false,

@@ -92,8 +92,15 @@ function exitCodeOf(error: unknown): number {
     process.stderr.write(`${error.message}\n`)
     return exitCodes.badConfig
   }
-  process.stderr.write(`${(error as Error).message}\n`)
+  process.stderr.write(`${sentenceOf(error as SystemError)}\n`)
   return exitCodes.failed
+}
+
+type SystemError = NodeJS.ErrnoException & { address?: string; port?: number }
+
+function sentenceOf({ code, address, port, message }: SystemError): string {
+  if (code !== 'EADDRINUSE') return message
+  return `Port ${port} of ${address} is taken. End what listens there, or change \`listeners\` in the configuration.`
 }
 
 try {

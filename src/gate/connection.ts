@@ -17,6 +17,13 @@ export class Connection {
   readonly pending: Response[] = []
   /** No further request of this connection is handled. */
   isClosing = false
+  /**
+   * An upgrade was not taken up. Node's parser then drops what follows in the same packet, so that later bytes would be
+   * read from the middle: the request is answered, and is the last one.
+   */
+  hasDeclinedUpgrade = false
+  /** The last request that is handled has come. */
+  isSealed = false
   /** When the client last took bytes, while some are waiting for it; -1 when none are. */
   stalledSince = -1
   /** Bytes that the client had taken then. */
@@ -25,6 +32,7 @@ export class Connection {
   readonly #timers: Timers
   readonly #lingerTimeout: number
   #linger: Timer | null = null
+  #bodyWait: Timer | null = null
 
   constructor(socket: Socket, timers: Timers, lingerTimeout: number) {
     this.#socket = socket
@@ -57,6 +65,21 @@ export class Connection {
     else due.once('finish', () => this.#finish(verdict, broken))
   }
 
+  /**
+   * A request was answered before its body was read. The rest of a small body is on its way already and the connection
+   * stays; a client that sends on for longer than the linger timeout is closed.
+   */
+  awaitBody(request: IncomingMessage): void {
+    // Not before the packet is parsed to its end: the whole body may be in it.
+    setImmediate(() => {
+      if (request.complete || this.isClosing) return
+      this.#bodyWait?.cancel()
+      this.#bodyWait = this.#timers.after(this.#lingerTimeout, () => {
+        if (!request.complete) this.closeGently()
+      })
+    })
+  }
+
   /** Closes politely: what is written goes out, and what the client still sends is read for a moment. */
   closeGently(): void {
     this.stopReading()
@@ -74,6 +97,7 @@ export class Connection {
   /** The connection is gone. */
   dispose(): void {
     this.#linger?.cancel()
+    this.#bodyWait?.cancel()
   }
 
   #finish(verdict: ParserVerdict | null, broken: Response | undefined): void {

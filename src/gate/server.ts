@@ -37,6 +37,8 @@ export interface HttpServerOptions extends GateOptions {
   lingerTimeout?: number
   /** Called for every request that is answered here; must not throw. */
   onRefused?(refused: RefusedRequest): void
+  /** How often Node looks for requests whose time is up; 1 s. */
+  timeoutCheckInterval?: number
   timers?: Timers
 }
 
@@ -85,7 +87,8 @@ export function createHttpServer(
     maxHeaderSize: options.maxHeaderBytes,
     headersTimeout: Math.min(options.headerTimeout, options.requestTimeout),
     requestTimeout: options.requestTimeout,
-    keepAliveTimeout: options.keepAliveTimeout
+    keepAliveTimeout: options.keepAliveTimeout,
+    connectionsCheckingInterval: options.timeoutCheckInterval ?? serverOptions.connectionsCheckingInterval
   })
   // Zero: no limit of Node's, which would drop the fields beyond it and pass the request on. The gate counts.
   server.maxHeadersCount = 0
@@ -110,6 +113,14 @@ export function createHttpServer(
     // What follows a refused request in the same packet is parsed already. It may be the very thing that the refused
     // one tried to smuggle: it is not even looked at.
     if (connection === undefined || connection.isClosing) return
+    if (connection.isSealed) {
+      connection.stopReading()
+      return
+    }
+    if (connection.hasDeclinedUpgrade) {
+      connection.isSealed = true
+      response.shouldKeepAlive = false
+    }
     connection.pending.push(response)
     response.on('finish', releaseResponse)
     const refusal = judgeRequest(request, options)
@@ -204,24 +215,25 @@ export function createHttpServer(
  */
 function isWebSocketUpgrade(request: IncomingMessage): boolean {
   const connection = connectionOf(request.socket)
-  return (
+  if (connection === undefined) return false
+  const isTaken =
     request.headers.upgrade?.toLowerCase() === 'websocket' &&
     request.method === 'GET' &&
     request.httpVersionMinor === 1 &&
     request.headers['content-length'] === undefined &&
     request.headers['transfer-encoding'] === undefined &&
-    connection !== undefined &&
     connection.pending.length === 0 &&
-    !connection.isClosing
-  )
+    !connection.isClosing &&
+    !connection.isSealed
+  if (!isTaken) connection.hasDeclinedUpgrade = true
+  return isTaken
 }
 
 function releaseResponse(this: ServerResponse<IncomingMessage>): void {
   const connection = connectionOf(this.req.socket)
   if (connection === undefined) return
   connection.pending.shift()
-  // Answered before its body was read: what follows on this connection could be the rest of that body.
-  if (!this.req.complete) connection.closeGently()
+  if (!this.req.complete) connection.awaitBody(this.req)
 }
 
 /** Sends `100 Continue` when the handler starts to read the body, so that a refusal spares the client the upload. */

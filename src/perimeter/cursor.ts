@@ -8,6 +8,17 @@ export interface Source {
   problems: string[]
 }
 
+/** The value of the whole document; one that cannot be built (an alias to nothing, a bomb of aliases) is a problem of it. */
+export function rootOf(source: Source): Cursor {
+  try {
+    return new Cursor(source, [], source.document.toJS())
+  } catch (cause) {
+    const root = new Cursor(source, [], undefined)
+    root.fail(cause instanceof Error ? cause.message : String(cause))
+    return root
+  }
+}
+
 type Path = readonly (string | number)[]
 
 function isRecord(value: unknown): value is Record<string, unknown> {

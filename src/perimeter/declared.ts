@@ -1,8 +1,8 @@
 import { LineCounter, parseDocument } from 'yaml'
 import { type AddressSet, blockSet, parseCidr } from './addresses.ts'
-import { Cursor, type Source } from './cursor.ts'
+import { type Cursor, rootOf, type Source } from './cursor.ts'
 import { unite } from './intervals.ts'
-import { type At, BadInput } from './objects.ts'
+import { type At, BadInput, type Direction } from './objects.ts'
 import { type PortSet, portSet } from './ports.ts'
 import { readLabels } from './read-labels.ts'
 import { readProtocol } from './read-policy.ts'
@@ -37,6 +37,12 @@ export interface Declared {
   edges: readonly Edge[]
   /** Where the gateway may connect to, besides its upstreams. `from` is filled in when the gateway is known. */
   gatewayEdges: readonly Omit<Edge, 'from'>[]
+  /** Who may call the gateway's public ports; none: anybody. */
+  gatewayFrom: readonly EndSpec[]
+  /** Who may call its admin port, besides the kubelet. */
+  metricsFrom: readonly EndSpec[]
+  /** The directions that are shut by default, by namespace. */
+  defaultDeny(namespace: string): readonly Direction[]
   /** `upstreams`: other pods of the protected namespaces are meant to stay open. */
   scope: 'namespace' | 'upstreams'
   /** True when the declaration was given, and not assumed. */
@@ -51,6 +57,9 @@ const dnsPorts: PortSet = unite(
 export const nothingDeclared: Declared = {
   edges: [],
   gatewayEdges: [{ name: 'DNS', to: { kind: 'anything' }, ports: dnsPorts, at: '' }],
+  gatewayFrom: [],
+  metricsFrom: [],
+  defaultDeny: () => ['ingress'],
   scope: 'namespace',
   isGiven: false
 }
@@ -63,7 +72,7 @@ export function readDeclared(text: string, at: At): Declared {
     throw new BadInput([`${at}  ${perimeterAnnotation}  ${document.errors[0]?.message.split('\n')[0]}`])
   }
   const source: Source = { file: at, document, lines: new LineCounter(), problems: [] }
-  const root = new Cursor(source, [], document.toJS())
+  const root = rootOf(source)
   const declared = read(root, at)
   problems.push(
     ...source.problems.map(each => `${at}  ${perimeterAnnotation}  ${each.replace(/^.*? {2}/, '')}`)
@@ -96,9 +105,32 @@ function read(root: Cursor, at: At): Declared {
         at
       }))
     ],
+    gatewayFrom: gateway
+      .get('from')
+      .items()
+      .map(item => readEnd(item, undefined)),
+    metricsFrom: root
+      .get('metrics')
+      .get('from')
+      .items()
+      .map(item => readEnd(item, undefined)),
+    defaultDeny: readDefaultDeny(root.get('protect')),
     scope: root.get('protect').get('scope').value === 'upstreams' ? 'upstreams' : 'namespace',
     isGiven: true
   }
+}
+
+function readDefaultDeny(protect: Cursor): Declared['defaultDeny'] {
+  const read = (at: Cursor): Direction[] | undefined =>
+    at.isPresent ? at.strings().map(each => (each === 'Egress' ? 'egress' : 'ingress')) : undefined
+  const general = read(protect.get('defaultDeny')) ?? ['ingress']
+  const own = new Map(
+    protect
+      .get('namespaces')
+      .entries()
+      .map(([name, settings]) => [name, read(settings.get('defaultDeny'))])
+  )
+  return namespace => own.get(namespace) ?? general
 }
 
 function readDns(dns: Cursor, at: At): Omit<Edge, 'from'>[] {

@@ -56,7 +56,7 @@ function brokenEdges(situation: Case): Judged[] {
 }
 
 /** Declared pods that are meant; if there is none, one that carries just the labels. */
-function ends({ world }: Case, spec: EndSpec): End[] {
+export function ends({ world }: Case, spec: EndSpec): End[] {
   if (spec.kind === 'block') {
     const first = spec.set[0]?.[0]
     return first === undefined ? [] : [{ kind: 'address', address: formatAddress(first), point: first }]
@@ -74,10 +74,13 @@ function labelsOf(selector: Selector): Labels {
   return Object.fromEntries(selector.map(term => [term.key, [...term.domain.values][0] ?? '']))
 }
 
+/** What the chart's policies in protected namespaces are for. */
+const protectingRoles = ['edge', 'upstream', 'default-deny']
+
 function widePolicies(situation: Case): Judged[] {
   const { world } = situation
-  const edgePolicies = world.policies.filter(policy => policy.labels[roleLabel] === 'edge' && policy.ingress)
-  return edgePolicies.flatMap(policy =>
+  const own = world.policies.filter(policy => protectingRoles.includes(policy.labels[roleLabel] ?? ''))
+  return own.flatMap(policy =>
     (policy.ingress ?? []).flatMap(rule => {
       const question = {
         world,
@@ -92,8 +95,9 @@ function widePolicies(situation: Case): Judged[] {
       const from = exampleOf(opening.source, opening.cube)
       const to = exampleOf(opening.destination, opening.cube)
       const { port, protocol } = portAt(opening.cube.ports[0]![0])
-      const text = `${policyName(policy)} ingress[${rule.index}] opens more than the declared edges: ${formatEnd(from)} to ${formatEnd(to)} on ${protocol} ${port}`
-      return [{ verdict: verdictOf([opening]), finding: finding('edge-opens-more', text, rule.at) }]
+      const code = policy.labels[roleLabel] === 'edge' ? 'edge-opens-more' : 'policy-opens-more'
+      const text = `${policyName(policy)} ingress[${rule.index}] opens more than is declared: ${formatEnd(from)} to ${formatEnd(to)} on ${protocol} ${port}`
+      return [{ verdict: verdictOf([opening]), finding: finding(code, text, rule.at) }]
     })
   )
 }

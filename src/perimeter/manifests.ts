@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { LineCounter, parseAllDocuments } from 'yaml'
-import { Cursor, type Source } from './cursor.ts'
+import { type Cursor, rootOf, type Source } from './cursor.ts'
 import { BadInput, type Manifests, type Namespace, type Pod, type Policy, type Service } from './objects.ts'
 import type { ContainerPort } from './ports.ts'
 import { readAnnotations, readLabels } from './read-labels.ts'
@@ -73,17 +73,8 @@ function readText(file: string, text: string, problems: string[], found: Manifes
     }
     if (document.errors.length > 0) continue
     const source: Source = { file, document, lines, problems }
-    const root = new Cursor(source, [], toValue(source))
+    const root = rootOf(source)
     if (root.isPresent) readObject(root, undefined, found)
-  }
-}
-
-function toValue(source: Source): unknown {
-  try {
-    return source.document.toJS()
-  } catch (cause) {
-    source.problems.push(`${source.file}:1:1  ${cause instanceof Error ? cause.message : cause}`)
-    return undefined
   }
 }
 

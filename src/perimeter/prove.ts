@@ -11,6 +11,7 @@ import {
 import { proveEdges } from './edges.ts'
 import type { Gateway } from './gateway.ts'
 import { proveGatewayEgress } from './gateway-egress.ts'
+import { proveGatewayIngress } from './gateway-ingress.ts'
 import { proveGatewayReaches } from './gateway-reach.ts'
 import type { Manifests } from './objects.ts'
 import { proveOnlyGateway } from './only-gateway.ts'
@@ -65,7 +66,12 @@ export function prove(situation: Case, outside: Upstreams['outside'] = []): Proo
       findings: unique(claim.findings)
     }
   })
-  const general = mergeClaims([proveGatewayEgress(situation), proveEdges(situation), inspectAll(situation)])
+  const general = mergeClaims([
+    proveGatewayEgress(situation),
+    proveGatewayIngress(situation),
+    proveEdges(situation),
+    inspectAll(situation)
+  ])
   const verdicts = [general.verdict, ...upstreams.map(each => each.verdict)]
   const findings = [...general.findings, ...outside.map(notProtected)]
   if (upstreams.length === 0) {

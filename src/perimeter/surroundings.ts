@@ -37,10 +37,7 @@ export function inspectUpstream(situation: Case, upstream: Upstream): Claim {
     claim.verdict = 'not-proven'
     claim.findings.push(finding('service-exposed', `${text} (A3, S24)`, service.at))
   }
-  if (!hasDefaultDeny(world.policiesOf(upstream.namespace)) && situation.declared.scope === 'namespace') {
-    const text = `${upstream.namespace} has no default-deny: no policy with Ingress selects every pod of it, so that pods which no policy names are open`
-    claim.findings.push(finding('default-deny-missing', text, upstream.at))
-  }
+  inspectDefaultDeny(situation, upstream, claim)
   inspectServicePorts(situation, upstream, pods, services, claim)
   return claim
 }
@@ -62,8 +59,16 @@ function exposure(service: Service): string | undefined {
   return `${name} is open to the outside by ${way}: connections may arrive with the address of a node, which policies let in from the pod's own node`
 }
 
-function hasDefaultDeny(policies: readonly Policy[]): boolean {
-  return policies.some(policy => policy.ingress !== undefined && policy.podSelector.length === 0)
+/** Where it was declared it is part of the claim; elsewhere pods that are no upstream are nobody's business here. */
+function inspectDefaultDeny({ world, declared }: Case, { namespace, at }: Upstream, claim: Claim): void {
+  if (declared.scope === 'upstreams') return
+  for (const direction of declared.defaultDeny(namespace)) {
+    const policies = world.policiesOf(namespace).filter(policy => policy[direction] !== undefined)
+    if (policies.some(policy => policy.podSelector.length === 0)) continue
+    const text = `${namespace} has no default-deny for ${direction}: no policy selects every pod of it, so pods that no policy names are open`
+    claim.findings.push(finding('default-deny-missing', text, at))
+    if (declared.isGiven) claim.verdict = 'not-proven'
+  }
 }
 
 /** The configuration must name the port of the pods: policies act behind the Service (S23). */

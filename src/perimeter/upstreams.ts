@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { Document, LineCounter, parseAllDocuments } from 'yaml'
-import { Cursor, type Source } from './cursor.ts'
+import { Cursor, rootOf, type Source } from './cursor.ts'
 import { type At, BadInput } from './objects.ts'
 import { readLabels } from './read-labels.ts'
 import { type Labels, type Selector, selectorOf } from './selector.ts'
@@ -44,7 +44,7 @@ export function readUpstreams(path: string): Upstreams {
       }
       if (document.errors.length > 0) continue
       const source: Source = { file, document, lines, problems }
-      readView(new Cursor(source, [], document.toJS()), all)
+      readView(rootOf(source), all)
     }
   }
   if (problems.length > 0) throw new BadInput(problems)

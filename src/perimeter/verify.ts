@@ -47,7 +47,7 @@ export async function runVerify(args: VerifyArgs): Promise<CommandResult> {
     const report = formatProof(proof, situation, args.format ?? 'text')
     const exitCode = exitCodes[proof.verdict]
     if (args.output === undefined) return { exitCode, output: report }
-    writeFileSync(args.output, report)
+    writeReport(args.output, report)
     return { exitCode, output: `${headline(proof.verdict)}\n` }
   } catch (cause) {
     return explainBadInput(cause)
@@ -58,6 +58,16 @@ export async function runVerify(args: VerifyArgs): Promise<CommandResult> {
 export function explainBadInput(cause: unknown): CommandResult {
   if (cause instanceof BadInput) return { exitCode: badInputCode, output: `${cause.problems.join('\n')}\n` }
   throw cause
+}
+
+function writeReport(file: string, report: string): void {
+  try {
+    writeFileSync(file, report)
+  } catch (cause) {
+    throw new BadInput([
+      `--output ${file} cannot be written: ${cause instanceof Error ? cause.message : cause}`
+    ])
+  }
 }
 
 function withDeclared(gateway: Gateway, perimeter: string | undefined): Gateway {

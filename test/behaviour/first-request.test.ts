@@ -39,6 +39,10 @@ t.test('each request is one log line and one count', async t => {
   t.equal(await metric('sallyport_requests_total{route="open",protocol="http",method="GET",code="200"}'), 1)
   const requests = lines.filter(line => line.msg === 'request')
   t.equal(requests.length, 1)
+  t.notOk(
+    lines.some(line => line.msg === 'incoming request'),
+    'Fastify adds none of its own'
+  )
   t.match(requests[0], { route: 'open', method: 'GET', path: '/open/things', status: 200, reason: null })
 })
 

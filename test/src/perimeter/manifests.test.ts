@@ -131,3 +131,11 @@ t.test('- is standard input, and what is not there is bad input', async t => {
   t.match(readManifests(texts).policies, [{ name: 'p', at: /^<stdin>:1:\d+/ }])
   t.throws(() => readTexts(['/nowhere']), { name: 'BadInput', problems: [/^\/nowhere {2}cannot be read/] })
 })
+
+t.test('a bomb of aliases is bad input, and not the end of the process', async t => {
+  const levels = Array.from(
+    { length: 12 },
+    (_, n) => `l${n + 1}: &l${n + 1} [${Array(10).fill(`*l${n}`).join(',')}]`
+  )
+  t.match(problemsIn(`l0: &l0 x\n${levels.join('\n')}`), [/^test\.yaml:1:1 {2}.*alias/i])
+})

@@ -89,6 +89,51 @@ const mutations: Mutation[] = [
     code: 'default-deny-missing'
   },
   {
+    what: 'only default-deny is dropped: other pods of the namespace are open',
+    change: (find, all) => drop(all, find('NetworkPolicy', 'shop/default-deny')),
+    verdict: 'not-proven',
+    culprit: 'shop has no default-deny for ingress',
+    code: 'default-deny-missing'
+  },
+  {
+    what: 'default-deny forgets a direction that was declared',
+    change: find =>
+      void Object.assign(find('NetworkPolicy', 'finance/default-deny').spec!, { policyTypes: ['Ingress'] }),
+    verdict: 'not-proven',
+    culprit: 'finance has no default-deny for egress',
+    code: 'default-deny-missing'
+  },
+  {
+    what: "a label of an upstream's policy is dropped: pods that are no upstream are open to the gateway",
+    change: find => void delete find('NetworkPolicy', 'finance/billing').spec!.podSelector!.matchLabels!.app,
+    verdict: 'not-proven',
+    culprit: 'finance/billing ingress[0] opens more',
+    code: 'policy-opens-more'
+  },
+  {
+    what: "the gateway's admin port is opened to everybody",
+    change: find => void delete find('NetworkPolicy', 'gateway/gateway').spec!.ingress![1]!.from,
+    verdict: 'refuted',
+    culprit: 'TCP 9090 of the gateway',
+    code: 'gateway-ingress-open'
+  },
+  {
+    what: "the gateway's public port is shut",
+    change: find =>
+      void (find('NetworkPolicy', 'gateway/gateway').spec!.ingress as unknown as Manifest[]).splice(0, 1),
+    verdict: 'refuted',
+    culprit: 'declared to take calls on http',
+    code: 'gateway-ingress-closed'
+  },
+  {
+    what: 'metrics cannot be scraped',
+    change: find =>
+      void (find('NetworkPolicy', 'gateway/gateway').spec!.ingress as unknown as Manifest[]).splice(1, 1),
+    verdict: 'refuted',
+    culprit: 'declared to take calls on admin',
+    code: 'gateway-ingress-closed'
+  },
+  {
     what: 'a label of the peer is dropped: pods with fewer labels come in',
     change: find => void delete fromGateway(find).podSelector!.matchLabels!['app.kubernetes.io/component'],
     verdict: 'refuted',
