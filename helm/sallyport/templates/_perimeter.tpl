@@ -3,8 +3,9 @@ The perimeter, in one normal form as JSON, made once from `config` and `perimete
 Deployment and the notes read it. No lookup: what is rendered depends on the values alone.
 
   gateway:    { from: [peer], dns: {...}, allow: [{ name, namespace | cidr, ..., port, protocol }] }
+  admin:      [peer]                                              who may call the admin port
   upstreams:  [{ name, namespace, podSelector, port }]            those inside the cluster
-  namespaces: { NAME: { ingress: bool, egress: bool } }           the protected ones
+  namespaces: { NAME: { directions, ingress: bool, egress: bool } }   the protected ones
   edges:      [{ id, name, in, from, to, port, protocol }]        ends: { namespace, podLabels } | { cidr, except }
 */}}
 {{- define "sallyport.perimeter" -}}
@@ -25,7 +26,7 @@ Deployment and the notes read it. No lookup: what is rendered depends on the val
 {{- range $name := keys $names | sortAlpha -}}
 {{- $own := get $overrides $name | default dict -}}
 {{- $directions := $own.defaultDeny | default $perimeter.protect.defaultDeny -}}
-{{- $_ := set $namespaces $name (dict "ingress" (has "Ingress" $directions) "egress" (has "Egress" $directions)) -}}
+{{- $_ := set $namespaces $name (dict "directions" $directions "ingress" (has "Ingress" $directions) "egress" (has "Egress" $directions)) -}}
 {{- range $edge := ($own.allow | default list) -}}
 {{- $from := $edge.from -}}
 {{- if not $from.cidr }}{{ $from = dict "namespace" (default $name $from.namespace) "podLabels" ($from.podLabels | default dict) }}{{ end -}}
@@ -41,9 +42,14 @@ Deployment and the notes read it. No lookup: what is rendered depends on the val
 {{- $allow = append $allow (merge (dict "port" (int .port) "protocol" (default "TCP" .protocol)) (omit . "port" "protocol")) -}}
 {{- end -}}
 {{- $allow = concat $allow (include "sallyport.literalDestinations" . | fromJsonArray) -}}
+{{- $from := $perimeter.gateway.from -}}
+{{- if and $from .Values.tests.enabled }}{{ $from = append $from (include "sallyport.testPeer" . | fromYaml) }}{{ end -}}
+{{- $admin := $perimeter.metrics.from -}}
+{{- range $perimeter.gateway.probesFrom }}{{ $admin = append $admin (dict "cidr" .) }}{{ end -}}
 {{- $dns := dict "namespaces" $perimeter.gateway.dns.namespaces "cidrs" $perimeter.gateway.dns.cidrs "ports" $perimeter.gateway.dns.ports -}}
 {{- toJson (dict
-  "gateway" (dict "from" $perimeter.gateway.from "dns" $dns "allow" $allow)
+  "gateway" (dict "from" $from "dns" $dns "allow" $allow)
+  "admin" $admin
   "upstreams" $upstreams
   "namespaces" $namespaces
   "edges" $edges
@@ -105,16 +111,17 @@ filled in.
 {{- define "sallyport.declaration" -}}
 {{- $perimeter := include "sallyport.perimeter" . | fromJson -}}
 {{- $namespaces := dict -}}
-{{- range $name, $_ := $perimeter.namespaces -}}
+{{- range $name, $closed := $perimeter.namespaces -}}
 {{- $allow := list -}}
 {{- range $perimeter.edges -}}
 {{- if eq .in $name }}{{ $allow = append $allow (omit . "id" "in") }}{{ end -}}
 {{- end -}}
-{{- $_ := set $namespaces $name (dict "allow" $allow) -}}
+{{- $_ := set $namespaces $name (dict "defaultDeny" $closed.directions "allow" $allow) -}}
 {{- end -}}
 {{- toJson (dict
-  "gateway" (dict "dns" $perimeter.gateway.dns "allow" $perimeter.gateway.allow)
-  "protect" (dict "scope" .Values.perimeter.protect.scope "namespaces" $namespaces)
+  "gateway" $perimeter.gateway
+  "metrics" (dict "from" $perimeter.admin)
+  "protect" (dict "scope" .Values.perimeter.protect.scope "defaultDeny" .Values.perimeter.protect.defaultDeny "namespaces" $namespaces)
 ) -}}
 {{- end -}}
 
@@ -236,9 +243,9 @@ so an edge to pods that are open anyway makes none.
 
 {{/* The pods of `helm test` as a peer: they have to reach the public ports, and nothing else. */}}
 {{- define "sallyport.testPeer" -}}
-- podSelector:
-    matchLabels:
-      app.kubernetes.io/name: sallyport
-      app.kubernetes.io/instance: {{ .Release.Name | quote }}
-      app.kubernetes.io/component: test
+namespace: {{ .Release.Namespace | quote }}
+podLabels:
+  app.kubernetes.io/name: sallyport
+  app.kubernetes.io/instance: {{ .Release.Name | quote }}
+  app.kubernetes.io/component: test
 {{- end -}}

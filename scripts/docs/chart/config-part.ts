@@ -1,10 +1,11 @@
 import { configSchemaFile } from '../config-schema.ts'
+import { keyed, label } from './definitions.ts'
 
 type Schema = Record<string, unknown>
 
 /** The schema of `config:` as definitions of the chart's schema: `config`, and what it refers to. */
 export async function configDefinitions(): Promise<Record<string, Schema>> {
-  const schema = JSON.parse(String(await configSchemaFile.render())) as Schema
+  const schema = JSON.parse(String(await configSchemaFile.render()), keysByPattern) as Schema
   const { $schema: _, title: __, $defs, ...config } = schema
   const { use, ...rest } = ($defs ?? {}) as Record<string, Schema>
   return { config, ...rest, ...(use ? { use: pluginUse(use) } : {}) }
@@ -33,4 +34,12 @@ function pluginUse(use: Schema): Schema {
     maxProperties: 1,
     properties: Object.fromEntries(withOptions)
   }
+}
+
+/** The maps of named things, in the words that Helm reports properly; see `keyed`. */
+function keysByPattern(_key: string, schema: unknown): unknown {
+  if (typeof schema !== 'object' || schema === null || !('propertyNames' in schema)) return schema
+  const { propertyNames, additionalProperties, ...rest } = schema as Schema & { propertyNames: Schema }
+  const pattern = propertyNames.maxLength === 63 ? label : String(propertyNames.pattern)
+  return { ...rest, ...keyed(pattern, (additionalProperties ?? {}) as object) }
 }

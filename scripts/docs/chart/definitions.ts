@@ -1,12 +1,22 @@
 /** Shapes that several values of the chart have; `@schema {$ref: "#/$defs/…"}` in values.yaml names them. */
 
-const label = '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'
+/** A DNS label of at most 63 characters: names of namespaces, upstreams, routes. */
+export const label = '^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$'
 const object = (properties: Record<string, object>, required: readonly string[], more: object = {}) => ({
   type: 'object',
   properties,
   required,
   additionalProperties: false,
   ...more
+})
+/**
+ * A map whose keys have a form. Not with `propertyNames`: of a key that does not fit, the library below Helm (santhosh-tekuri/jsonschema
+ * 6.0.2) says a wrong place, and another one with every run.
+ */
+export const keyed = (pattern: string, value: object) => ({
+  type: 'object',
+  patternProperties: { [pattern]: value },
+  additionalProperties: false
 })
 const ref = (name: string) => ({ $ref: `#/$defs/${name}` })
 
@@ -28,8 +38,8 @@ const connection = { port: ref('port'), protocol: { enum: ['TCP', 'UDP', 'SCTP']
 export const definitions: Record<string, object> = {
   strings: { type: 'object', additionalProperties: { type: 'string' } },
   name: object({ name: { type: 'string', minLength: 1 } }, ['name']),
-  namespaceName: { type: 'string', pattern: label, maxLength: 63 },
-  edgeName: { type: 'string', pattern: label, maxLength: 63 },
+  namespaceName: { type: 'string', pattern: label },
+  edgeName: { type: 'string', pattern: label },
   port: { type: 'integer', minimum: 1, maximum: 65535 },
   cidr: { type: 'string', pattern: '^[0-9a-fA-F.:]+/[0-9]{1,3}$' },
   prometheusDuration: { type: 'string', pattern: '^[0-9]+(ms|s|m|h)$' },
@@ -56,18 +66,13 @@ export const definitions: Record<string, object> = {
       }
     }
   ),
-  protectedNamespaces: {
-    type: 'object',
-    propertyNames: { pattern: label, maxLength: 63 },
-    additionalProperties: object(
-      { defaultDeny: ref('directions'), allow: { type: 'array', items: ref('edge') } },
-      []
-    )
-  },
-  secretVariables: {
-    type: 'object',
-    propertyNames: { pattern: '^[A-Za-z_][A-Za-z0-9_]*$' },
-    additionalProperties: object(
+  protectedNamespaces: keyed(
+    label,
+    object({ defaultDeny: ref('directions'), allow: { type: 'array', items: ref('edge') } }, [])
+  ),
+  secretVariables: keyed(
+    '^[A-Za-z_][A-Za-z0-9_]*$',
+    object(
       {
         existingSecret: { type: 'string', minLength: 1 },
         key: { type: 'string', minLength: 1 },
@@ -79,11 +84,10 @@ export const definitions: Record<string, object> = {
         dependentSchemas: { value: { properties: { existingSecret: false, key: false } } }
       }
     )
-  },
-  secretFiles: {
-    type: 'object',
-    propertyNames: { pattern: label, maxLength: 40 },
-    additionalProperties: object(
+  ),
+  secretFiles: keyed(
+    '^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$',
+    object(
       {
         path: { type: 'string', pattern: '^/' },
         existingSecret: { type: 'string', minLength: 1 },
@@ -96,12 +100,8 @@ export const definitions: Record<string, object> = {
         dependentSchemas: { data: { properties: { existingSecret: false, items: false } } }
       }
     )
-  },
-  pluginFiles: {
-    type: 'object',
-    propertyNames: { pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?\\.(js|mjs|ts)$' },
-    additionalProperties: { type: 'string', minLength: 1 }
-  },
+  ),
+  pluginFiles: keyed('^[a-z0-9]([-a-z0-9]*[a-z0-9])?\\.(js|mjs|ts)$', { type: 'string', minLength: 1 }),
   ingressHost: object(
     {
       host: { type: 'string', minLength: 1 },
