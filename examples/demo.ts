@@ -31,7 +31,6 @@ async function stop(): Promise<void> {
 }
 
 async function run(): Promise<void> {
-  const folder = await workFolder()
   const text = await readFile(exampleConfig, 'utf8')
   const names = parse(text) as {
     upstreams: Record<'orders' | 'catalog', { url: string }>
@@ -59,6 +58,8 @@ async function run(): Promise<void> {
     identity.server.closeAllConnections()
   })
 
+  // After the ports: whoever has them has the folder, so a second demo cannot take away the token of the first.
+  const folder = await workFolder()
   let config = exampleConfig
   if (options['free-ports']) {
     config = join(folder, 'gateway.yaml')

@@ -86,12 +86,12 @@ function refuse(error: FastifyError | Refusal, request: FastifyRequest, reply: F
   const exchange = exchangeOf(request.raw)
   const refusal = refusalOf(error)
   const route = exchange.route as BuiltRoute | null
-  const plugin = route?.chain[exchange.passed]?.plugin.name ?? null
+  const plugin = route?.chain[exchange.passed]?.plugin.name ?? exchange.running
   if (refusal.reason === 'plugin.failed')
     request.log.error({ err: error, plugin, route: route?.name }, 'a plugin failed')
   exchange.refuse(refusal.reason, plugin, refusal.detail ?? null)
   reply.hijack()
-  answer(exchange, refusal, reply.getHeaders())
+  answer(exchange, refusal, exchange.ownHeaders ?? reply.getHeaders())
 }
 
 function noRoute(request: FastifyRequest, reply: FastifyReply): void {

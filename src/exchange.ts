@@ -27,6 +27,12 @@ export interface ExchangeRoute {
   readonly inFlight: { value: number }
 }
 
+/** What is under way for an exchange at an upstream. */
+export interface UpstreamCall {
+  /** The client has gone: ends the call, and hears of no further events. */
+  cancel(): void
+}
+
 /** Who hears of every exchange, whatever its route: the generation that took it. */
 export interface ExchangeObserver {
   began(exchange: Exchange): void
@@ -70,8 +76,11 @@ export class Exchange implements RequestGateway {
   bytesIn = 0
   bytesOut = 0
   ended = false
-  /** Aborts the upstream's call; set while one is under way. */
-  cancel: (() => void) | null = null
+  /** The plugin whose later hook (`preHandler`, `onSend`, …) runs; null while none does. */
+  running: string | null = null
+  /** Headers that plugins had set before the upstream's answer was put on the reply: what a refusal after that keeps. */
+  ownHeaders: Readonly<Record<string, number | string | string[] | undefined>> | null = null
+  call: UpstreamCall | null = null
   #onEnd: (() => void)[] | null = null
 
   constructor(
@@ -130,7 +139,7 @@ export class Exchange implements RequestGateway {
   end(): void {
     if (this.ended) return
     this.ended = true
-    this.cancel?.()
+    this.call?.cancel()
     if (!this.response.writableFinished) this.refuse('client.aborted', null, null)
     const outcome = this.#outcome()
     if (this.route !== null) {

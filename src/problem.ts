@@ -23,6 +23,7 @@ export function problemBody(refusal: Refusal, requestId: string): string {
 /**
  * Answers with the problem document of a refusal. `kept` are headers that plugins had set on the answer before
  * (CORS, rate limits): a refusal keeps them, a client needs them to read it.
+ * @returns bytes of the body that was sent
  */
 export function sendProblem(
   response: ServerResponse,
@@ -34,7 +35,6 @@ export function sendProblem(
   const body = problemBody(refusal, requestId)
   const length = Buffer.byteLength(body)
   const headers: Record<string, number | string | string[] | undefined> = {
-    ...kept,
     ...refusal.headers,
     'content-type': problemType,
     'content-length': length,
@@ -42,8 +42,19 @@ export function sendProblem(
     'x-request-id': requestId
   }
   if (close) headers.connection = 'close'
-  response.writeHead(refusal.status, headers)
-  response.end(response.req.method === 'HEAD' ? undefined : body)
+  // Fastify puts an upstream's header on the raw response before the first byte of its body: none of it is ours.
+  for (const name of response.getHeaderNames()) response.removeHeader(name)
+  try {
+    response.writeHead(refusal.status, kept === null ? headers : { ...kept, ...headers })
+  } catch {
+    // A plugin has set a header that cannot be sent. The refusal can.
+    response.writeHead(refusal.status, headers)
+  }
+  if (response.req.method === 'HEAD') {
+    response.end()
+    return 0
+  }
+  response.end(body)
   return length
 }
 

@@ -51,7 +51,7 @@ export const metricCatalogue = [
     'upstream_healthy',
     'gauge',
     ['upstream', 'endpoint'],
-    '1 while the endpoint gets requests, 0 while it is out.'
+    '1 while the endpoint is well, 0 while others get its requests.'
   ),
   entry('circuit_breaker_state', 'gauge', ['upstream'], '0 closed, 1 half-open, 2 open.'),
   entry('retries_total', 'counter', ['upstream'], 'Second tries.'),

@@ -4,7 +4,8 @@ import { readSecret } from './config/secret.ts'
 import { type IssuerMetrics, IssuerRegistry } from './issuer/keys.ts'
 import type { Logger } from './log.ts'
 import type { PluginCache } from './plugin/define.ts'
-import { type Upstream, UpstreamRegistry } from './proxy/upstream.ts'
+import { processEnvironment, type Upstream } from './proxy/upstream.ts'
+import { UpstreamRegistry } from './proxy/upstream-registry.ts'
 import type { Registry } from './registry.ts'
 import type { RouteServices } from './route/build.ts'
 import type { LimitStore } from './store/contract.ts'
@@ -27,7 +28,7 @@ export class Services {
     this.registry = registry
     this.limits = new MemoryLimitStore()
     this.issuers = new IssuerRegistry({ log, metrics: issuerMetrics(registry) })
-    this.upstreams = new UpstreamRegistry(registry)
+    this.upstreams = new UpstreamRegistry(registry, processEnvironment(log))
   }
 
   /** The upstream of this name, as `config` describes it. */

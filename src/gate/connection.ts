@@ -7,6 +7,11 @@ import type { Timer, Timers } from './timers.ts'
 
 type Response = ServerResponse<IncomingMessage>
 
+/** Milliseconds between the client's FIN and the first look whether it is still there, and between two looks. */
+const probeInterval = 500
+/** Looks in a row at a half-closed client in which nothing was sent to it, after which it is taken for gone. */
+const maxQuietLooks = 10
+
 /**
  * One client connection: which answers are due, in their order, and how it ends. Node parses a pipelined request as soon
  * as its bytes are there, so an error in the third may be known while the first is still being answered: the error waits
@@ -33,6 +38,9 @@ export class Connection {
   readonly #lingerTimeout: number
   #linger: Timer | null = null
   #bodyWait: Timer | null = null
+  #probe: Timer | null = null
+  #quietLooks = 0
+  #sent = -1
 
   constructor(socket: Socket, timers: Timers, lingerTimeout: number) {
     this.#socket = socket
@@ -89,15 +97,45 @@ export class Connection {
     this.#socket.end()
   }
 
+  /**
+   * The client has sent its FIN. Either it waits for its answers with one side closed, or it has gone; TCP tells the two
+   * apart only when something is sent: the system of a client that has gone replies with a reset, which ends what is under
+   * way. So it is sent an interim answer (RFC 9110, 15.2), which is harmless, and once the head is out the body. A body that
+   * pauses leaves nothing to send: then a client that has been silent for long has gone.
+   */
+  clientEnded(): void {
+    if (this.pending.length === 0 || this.isClosing) return
+    this.#probe = this.#timers.after(probeInterval, () => {
+      this.#lookForClient()
+      this.clientEnded()
+    })
+  }
+
+  #lookForClient(): void {
+    const [current] = this.pending
+    if (current === undefined) return
+    if (!current.headersSent) {
+      // HTTP/1.0 knows no interim answers.
+      if (current.req.httpVersionMinor === 1) current.writeProcessing()
+      return
+    }
+    const { bytesWritten } = this.#socket
+    this.#quietLooks = bytesWritten === this.#sent ? this.#quietLooks + 1 : 0
+    this.#sent = bytesWritten
+    if (this.#quietLooks >= maxQuietLooks) this.#socket.destroy()
+  }
+
   /** The socket leaves HTTP: Node's and our ways of ending it do not apply any more. */
   release(): void {
     delete (this.#socket as Partial<Socket>).destroySoon
   }
 
-  /** The connection is gone. */
+  /** The connection is gone. Node tells the answer that had the socket, but none of those that waited behind it. */
   dispose(): void {
     this.#linger?.cancel()
     this.#bodyWait?.cancel()
+    this.#probe?.cancel()
+    for (const response of this.pending) if (response.socket === null) response.emit('close')
   }
 
   #finish(verdict: ParserVerdict | null, broken: Response | undefined): void {
@@ -124,6 +162,7 @@ type TrackedSocket = Duplex & { [kConnection]?: Connection }
 export function trackConnection(socket: Socket, timers: Timers, lingerTimeout: number): Connection {
   const connection = new Connection(socket, timers, lingerTimeout)
   ;(socket as TrackedSocket)[kConnection] = connection
+  socket.once('end', clientEnded)
   // Node calls this after a response with `Connection: close`. Its own way of closing resets the connection when the
   // client is still sending, and the client would lose the answer (a 413, say).
   socket.destroySoon = closeGently
@@ -132,6 +171,10 @@ export function trackConnection(socket: Socket, timers: Timers, lingerTimeout: n
 
 export function connectionOf(socket: Duplex): Connection | undefined {
   return (socket as TrackedSocket)[kConnection]
+}
+
+function clientEnded(this: Socket): void {
+  connectionOf(this)?.clientEnded()
 }
 
 function closeGently(this: Socket): void {

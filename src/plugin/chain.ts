@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { PluginUse } from '../config/schema.ts'
 import { exchangeOf } from '../exchange.ts'
 import { type GatewayPlugin, type Phase, phases } from './define.ts'
@@ -33,4 +33,54 @@ export function markPassed(route: FastifyInstance, position: number): void {
     exchangeOf(request.raw).passed = position + 1
     done()
   })
+}
+
+/** Hooks that run after the whole chain has let the request pass, with one another's plugins in between. */
+const laterHooks = new Set(['preParsing', 'preValidation', 'preHandler', 'preSerialization', 'onSend'])
+const answerHooks = new Set(['preSerialization', 'onSend', 'onError'])
+
+type AddHook = (this: FastifyInstance, name: string, ...rest: unknown[]) => FastifyInstance
+
+/**
+ * Sees every hook that is added to a route's context, also by a Fastify plugin that one of ours registers: to know whose it
+ * is when it fails, and whether the answer has to go through Fastify's reply (a route without such hooks does not pay for it).
+ */
+export class HookWatch {
+  /** The plugin that is being registered. */
+  plugin: string | null = null
+  /** Some hook wants to see answers or errors. */
+  seesAnswers = false
+  readonly #marked = new Map<string, string>()
+
+  constructor(context: FastifyInstance) {
+    const watch = this
+    const addHook = context.addHook as AddHook
+    context.addHook = function watchedAddHook(this: FastifyInstance, name: string, ...rest: unknown[]) {
+      if (answerHooks.has(name)) watch.seesAnswers = true
+      if (laterHooks.has(name)) watch.#mark(this, name, addHook)
+      return addHook.call(this, name, ...rest)
+    } as typeof context.addHook
+  }
+
+  #mark(context: FastifyInstance, name: string, addHook: AddHook): void {
+    const { plugin } = this
+    if (plugin === null || this.#marked.get(name) === plugin) return
+    this.#marked.set(name, plugin)
+    addHook.call(context, name, name === 'preHandler' || name === 'preValidation' ? mark : markWithPayload)
+
+    function mark(request: FastifyRequest, _reply: unknown, done: () => void): void {
+      exchangeOf(request.raw).running = plugin
+      done()
+    }
+
+    function markWithPayload(
+      request: FastifyRequest,
+      _reply: unknown,
+      payload: unknown,
+      done: (error: null, payload: unknown) => void
+    ): void {
+      exchangeOf(request.raw).running = plugin
+      done(null, payload)
+    }
+  }
 }

@@ -25,6 +25,8 @@ export class CountedBody extends Transform {
   constructor(exchange: Exchange) {
     super({ readableHighWaterMark: 65_536, writableHighWaterMark: 65_536 })
     this.#exchange = exchange
+    // undici takes its own listener off before it destroys the body of a call that failed.
+    this.on('error', ignore)
     exchange.request.pipe(this)
   }
 
@@ -34,3 +36,5 @@ export class CountedBody extends Transform {
     else done(null, chunk)
   }
 }
+
+function ignore(): void {}

@@ -25,6 +25,9 @@ const byCode: Readonly<Record<string, Reason>> = {
   ERR_INVALID_CHAR: 'upstream.protocol',
   ERR_HTTP_INVALID_STATUS_CODE: 'upstream.protocol',
   ERR_HTTP_INVALID_HEADER_VALUE: 'upstream.protocol',
+  // undici refuses what we send: only a plugin's header can be at fault, the client's have passed the gate.
+  UND_ERR_INVALID_ARG: 'plugin.failed',
+  UND_ERR_NOT_SUPPORTED: 'plugin.failed',
   DEPTH_ZERO_SELF_SIGNED_CERT: 'upstream.tls',
   SELF_SIGNED_CERT_IN_CHAIN: 'upstream.tls',
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'upstream.tls',
@@ -48,7 +51,9 @@ const protocolTexts = new Set(['bad response', 'bad upgrade'])
 /** The reason for an error of the transport; an unknown one is a broken connection. */
 export function reasonOf(error: unknown): Reason {
   if (error instanceof AggregateError && error.errors.length > 0) return reasonOf(error.errors[0])
-  const { code, message } = error as { code?: unknown; message?: string }
+  const { code, message, name } = error as { code?: unknown; message?: string; name?: string }
+  // undici's own parser errors: their code is missing where llhttp has numbered it and undici has no name for it.
+  if (name === 'HTTPParserError') return 'upstream.protocol'
   if (typeof code !== 'string') return 'upstream.reset'
   if (code === 'UND_ERR_SOCKET' && protocolTexts.has(message ?? '')) return 'upstream.protocol'
   const reason = byCode[code]

@@ -85,7 +85,7 @@ export function forwardedHeaders(exchange: Exchange, options: ForwardOptions): s
   for (const name in headers) {
     if (!isForwardedName(name)) continue
     if (drop?.has(name)) continue
-    if (changes !== null && Object.hasOwn(changes, name)) continue
+    if (changes !== null && name !== 'content-length' && Object.hasOwn(changes, name)) continue
     if (name === 'tracestate' && exchange.trace.parentId === null) continue
     const value = headers[name]
     if (typeof value === 'string') list.push(name, value)
@@ -94,32 +94,37 @@ export function forwardedHeaders(exchange: Exchange, options: ForwardOptions): s
   if (changes !== null) {
     for (const name in changes) {
       const value = changes[name]
-      if (typeof value === 'string' && isForwardedName(name)) list.push(name, value)
+      // The length is the body's, and no plugin changes the body.
+      if (typeof value === 'string' && name !== 'content-length' && isForwardedName(name))
+        list.push(name, value)
     }
   }
-  if (options.preserveHost) list.push('host', headers.host ?? '')
+  // HTTP/1.0 knows no Host: undici then sends the upstream's.
+  if (options.preserveHost && headers.host !== undefined) list.push('host', headers.host)
   addForwarded(list, request, options)
   list.push('x-request-id', exchange.requestId, 'traceparent', formatTraceparent(exchange.trace))
   if (exchange.identity !== null) list.push(...identityHeaders(exchange.identity))
   return list
 }
 
+/** The way that the request has come. Only a trusted proxy in front is believed about what lies before it. */
 function addForwarded(list: string[], request: IncomingMessage, options: ForwardOptions): void {
-  const socket = request.socket
+  const { socket, headers } = request
   const peer = address(socket.remoteAddress ?? '')
-  const before = request.headers['x-forwarded-for']
-  const chain = typeof before === 'string' && options.isTrusted(peer) ? `${before}, ${peer}` : peer
-  const host = request.headers.host ?? ''
+  const isTrusted = options.isTrusted(peer)
+  const before = isTrusted ? headers['x-forwarded-for'] : undefined
+  list.push('x-forwarded-for', before === undefined || before === '' ? peer : `${before}, ${peer}`)
+  // The host that was judged, whatever a proxy says: routing and policy have seen no other.
+  if (headers.host !== undefined) list.push('x-forwarded-host', headers.host)
   const secure = (socket as { encrypted?: boolean }).encrypted === true
-  list.push(
-    'x-forwarded-for',
-    chain,
-    'x-forwarded-host',
-    host,
-    'x-forwarded-proto',
-    secure ? 'https' : 'http'
-  )
-  list.push('x-forwarded-port', String(socket.localPort ?? ''))
+  const proto = isTrusted ? headers['x-forwarded-proto'] : undefined
+  const port = isTrusted ? headers['x-forwarded-port'] : undefined
+  list.push('x-forwarded-proto', proto === 'https' || proto === 'http' ? proto : secure ? 'https' : 'http')
+  list.push('x-forwarded-port', isPort(port) ? port : String(socket.localPort ?? ''))
+}
+
+function isPort(value: string | string[] | undefined): value is string {
+  return typeof value === 'string' && value.length <= 5 && /^[1-9][0-9]*$/.test(value)
 }
 
 /** An IPv4 address that arrived on a dual-stack socket is an IPv4 address. */
@@ -128,6 +133,8 @@ export function address(remote: string): string {
 }
 
 const maxClaimLength = 1024
+/** Many servers take 8 KiB for the whole header. */
+const maxGroupsLength = 4096
 const identities = new WeakMap<Identity, string[]>()
 
 /** Identities are shared by the requests of one credential, so their headers are made once. */
@@ -136,15 +143,26 @@ function identityHeaders(identity: Identity): string[] {
   if (known !== undefined) return known
   const list = ['x-forwarded-user', encodeClaim(identity.subject)]
   if (identity.email !== null) list.push('x-forwarded-email', encodeClaim(identity.email))
-  if (identity.groups.length > 0) list.push('x-forwarded-groups', identity.groups.map(encodeClaim).join(','))
+  if (identity.groups.length > 0) list.push('x-forwarded-groups', encodeGroups(identity.groups))
   identities.set(identity, list)
+  return list
+}
+
+/** Whole groups, as many as fit: half of a name could be the name of another group. */
+function encodeGroups(groups: readonly string[]): string {
+  let list = ''
+  for (const group of groups) {
+    const encoded = encodeClaim(group)
+    if (list.length + encoded.length >= maxGroupsLength) break
+    list += list === '' ? encoded : `,${encoded}`
+  }
   return list
 }
 
 /** A claim as a header value: printable ASCII as it is, everything else percent-encoded, and never endless. */
 export function encodeClaim(claim: string): string {
   const cut = claim.slice(0, maxClaimLength).toWellFormed()
-  return cut.replaceAll(/[^\x21-\x24\x26-\x2b\x2d-\x7e]/g, encodeURIComponent)
+  return cut.replaceAll(/[^\x21-\x24\x26-\x2b\x2d-\x7e]/gu, encodeURIComponent)
 }
 
 export interface ResponseChanges {
@@ -153,7 +171,9 @@ export interface ResponseChanges {
   /** Names that plugins take away; null: none. */
   remove: readonly string[] | null
   /** Turns a Location of the upstream into one of the gateway; null where nothing is rewritten. */
-  location: ((value: string) => string) | null
+  location: ((value: string, host: string | undefined) => string) | null
+  /** Host that the client asked for; for `location`. */
+  host: string | undefined
 }
 
 /** Header of the answer, as `writeHead` takes it, from the upstream's raw one. */
@@ -166,9 +186,9 @@ export function returnedHeaders(raw: readonly Buffer[], changes: ResponseChanges
     if (notReturned.has(name)) continue
     if (nominatedByUpstream?.has(name)) continue
     if (remove?.includes(name)) continue
-    if (own[name] !== undefined && name !== 'vary' && name !== 'set-cookie') continue
+    if (name !== 'vary' && name !== 'set-cookie' && Object.hasOwn(own, name)) continue
     const value = (raw[i + 1] as Buffer).toString('latin1')
-    list.push(name, name === 'location' && location !== null ? location(value) : value)
+    list.push(name, name === 'location' && location !== null ? location(value, changes.host) : value)
   }
   for (const name in own) {
     const value = own[name]
@@ -179,10 +199,28 @@ export function returnedHeaders(raw: readonly Buffer[], changes: ResponseChanges
 }
 
 function connectionOf(raw: readonly Buffer[]): Set<string> | null {
+  let names: Set<string> | null = null
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] as Buffer
-    if (name.length === 10 && headerName(name) === 'connection') {
-      return nominated((raw[i + 1] as Buffer).toString('latin1').toLowerCase())
+    if (name.length !== 10 || headerName(name) !== 'connection') continue
+    const found = nominated((raw[i + 1] as Buffer).toString('latin1').toLowerCase())
+    if (found !== null) names = names === null ? found : new Set([...names, ...found])
+  }
+  return names
+}
+
+/**
+ * What is wrong with the framing of an answer, beyond what undici's parser refuses; null when nothing is. A body after a
+ * 204 would be read as the next answer, and a transfer coding that we take off would leave the client with its output.
+ */
+export function faultyFraming(status: number, raw: readonly Buffer[]): string | null {
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] as Buffer
+    if (name.length === 14 && headerName(name) === 'content-length') {
+      if (status === 204 && (raw[i + 1] as Buffer).toString('latin1') !== '0') return 'body on 204'
+    } else if (name.length === 17 && headerName(name) === 'transfer-encoding') {
+      if (status === 204) return 'body on 204'
+      if ((raw[i + 1] as Buffer).toString('latin1').toLowerCase() !== 'chunked') return 'transfer coding'
     }
   }
   return null

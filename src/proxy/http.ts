@@ -1,29 +1,33 @@
+import { validateHeaderName, validateHeaderValue } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type Reason, Refusal } from '../errors.ts'
-import type { Exchange } from '../exchange.ts'
-import { exchangeOf } from '../exchange.ts'
-import { sendProblem } from '../problem.ts'
+import { type Exchange, exchangeOf, type UpstreamCall } from '../exchange.ts'
+import { answer } from '../problem.ts'
 import type { Cell, Histogram } from '../registry.ts'
+import { enter, noTicket, resting } from './admission.ts'
 import { announcesTooMuch, CountedBody, hasBody } from './body.ts'
+import type { Endpoint, UpstreamRequest } from './endpoint.ts'
 import { reasonOf } from './failures.ts'
-import { type ForwardOptions, forwardedHeaders, returnedHeaders } from './headers.ts'
+import { type ForwardOptions, faultyFraming, forwardedHeaders, returnedHeaders } from './headers.ts'
 import { ReplyStream } from './reply-stream.ts'
-import type { Rewrite } from './rewrite.ts'
-import type { Endpoint, Upstream } from './upstream.ts'
+import { isRepeatable, type RetryableFailure } from './retry.ts'
+import type { Rewrite, RewriteLocation } from './rewrite.ts'
+import type { Upstream } from './upstream.ts'
 
 /** What the proxy needs of a route; made once, when the route is built. */
 export interface ProxyTarget {
   readonly upstream: Upstream
   readonly rewrite: Rewrite
-  readonly location: ((value: string) => string) | null
+  readonly location: RewriteLocation | null
   readonly forward: ForwardOptions
   /** Milliseconds until the head of the answer. */
   readonly responseTimeout: number
   readonly isPublic: boolean
-  /** Some plugin changes bodies (`onSend`): the answer goes through Fastify's reply instead of straight out. */
+  /** Some plugin has hooks on answers or errors: those go through Fastify's reply instead of straight out. */
   readonly viaReply: boolean
   readonly upstreamDuration: Histogram
   readonly upstreamErrors: (reason: Reason) => Cell
+  readonly retried: () => Cell
 }
 
 /**
@@ -33,6 +37,7 @@ export interface ProxyTarget {
 export function createProxyHandler(target: ProxyTarget) {
   return function proxyRequest(request: FastifyRequest, reply: FastifyReply): FastifyReply {
     const exchange = exchangeOf(request.raw)
+    exchange.running = null
     // No 2xx without an allow decision on record: a chain that forgot to decide is a defect, and closed.
     if (!target.isPublic && exchange.identity === null) {
       throw new Refusal('plugin.failed', { detail: 'the chain ended without an identity' })
@@ -40,8 +45,12 @@ export function createProxyHandler(target: ProxyTarget) {
     if (target.upstream.isSaturated)
       throw new Refusal('upstream.saturated', { headers: { 'retry-after': '1' } })
     if (announcesTooMuch(request.raw, exchange.maxBody)) throw new Refusal('protocol.size')
+    const ticket = enter(target.upstream)
+    if (ticket === noTicket) throw resting(target.upstream)
+    // Whatever throws in here still goes through Fastify, to the error handler.
+    const call = new ProxyCall(target, exchange, reply, ticket)
     if (!target.viaReply) reply.hijack()
-    new ProxyCall(target, exchange, reply).start()
+    call.start()
     return reply
   }
 }
@@ -53,10 +62,12 @@ const maxInterim = 16
  * One call to an upstream: an undici dispatch handler that writes into the client's response. It ends once, by the end
  * of the answer, by a failure, or because the client went.
  */
-class ProxyCall {
+class ProxyCall implements UpstreamCall {
   readonly #target: ProxyTarget
   readonly #exchange: Exchange
   readonly #reply: FastifyReply
+  readonly #path: string
+  readonly #headers: string[]
   readonly #body: CountedBody | null
   #endpoint: Endpoint | null = null
   #abort: ((error?: Error) => void) | null = null
@@ -64,71 +75,105 @@ class ProxyCall {
   #stream: ReplyStream | null = null
   #interim = 0
   #expected = -1
+  #isNotModified = false
   #ended = false
-  #cancelled = false
+  /** The call that this one is the second try of. */
+  readonly #before: ProxyCall | null
+  #ticket: number
+  #isConnected = false
+  #isReused = false
+  #timer: NodeJS.Timeout | undefined
 
-  constructor(target: ProxyTarget, exchange: Exchange, reply: FastifyReply) {
+  constructor(
+    target: ProxyTarget,
+    exchange: Exchange,
+    reply: FastifyReply,
+    ticket: number,
+    before: ProxyCall | null = null
+  ) {
     this.#target = target
     this.#exchange = exchange
     this.#reply = reply
-    this.#body = hasBody(exchange.request) ? new CountedBody(exchange) : null
+    this.#ticket = ticket
+    this.#before = before
+    this.#path = before === null ? target.rewrite(exchange) : before.#path
+    this.#headers = before === null ? forwardedHeaders(exchange, target.forward) : before.#headers
+    if (before !== null) this.#body = before.#body
+    else this.#body = hasBody(exchange.request) ? new CountedBody(exchange) : null
   }
 
   start(): void {
-    const { upstream, rewrite, forward, responseTimeout } = this.#target
+    const { upstream, responseTimeout } = this.#target
     const exchange = this.#exchange
-    const { request } = exchange
-    const endpoint = upstream.pick()
+    const endpoint = upstream.pick(this.#before === null ? null : this.#before.#endpoint)
     this.#endpoint = endpoint
     upstream.inFlight++
     endpoint.inFlight++
-    exchange.upstream = upstream.name
-    exchange.upstreamStart = performance.now()
-    exchange.cancel = () => this.#cancel()
+    exchange.call = this
+    if (this.#before === null) {
+      exchange.upstream = upstream.name
+      exchange.upstreamStart = performance.now()
+      upstream.retries?.count(exchange.upstreamStart)
+    }
+    const method = exchange.request.method as 'GET'
+    const { connects } = endpoint
     endpoint.pool.dispatch(
       {
-        path: rewrite(exchange),
-        method: request.method as 'GET',
-        headers: forwardedHeaders(exchange, forward),
+        path: this.#path,
+        method,
+        headers: this.#headers,
         body: this.#body,
-        headersTimeout: responseTimeout
-      },
+        servername: endpoint.servername,
+        headersTimeout: responseTimeout,
+        // undici closes the connection after each HEAD, for servers that send a body all the same (its issue 258). Such a
+        // body is refused by its parser as an answer that nobody asked for, and the connection goes then.
+        reset: method === ('HEAD' as string) ? false : undefined
+      } as UpstreamRequest,
       this
     )
+    this.#isReused = endpoint.connects === connects
   }
 
   onConnect(abort: (error?: Error) => void): void {
     this.#abort = abort
-    if (this.#cancelled) abort()
+    this.#isConnected = true
+    if (this.#ended) abort()
   }
 
   onHeaders(status: number, raw: Buffer[], resume: () => void): boolean {
     if (status < 200) {
-      if (++this.#interim > maxInterim)
-        this.#fail(new Refusal('upstream.protocol', { detail: 'flood of 1xx' }))
+      this.#judgeInterim(status)
+      return true
+    }
+    if (this.#judgeStatus(status)) return true
+    this.#resume = resume
+    const fault = status > 599 ? 'status over 599' : faultyFraming(status, raw)
+    if (fault !== null) {
+      this.#fail(new Refusal('upstream.protocol', { detail: fault }))
       return true
     }
     const { response, request } = this.#exchange
-    this.#resume = resume
-    if (status > 599) {
-      this.#fail(new Refusal('upstream.protocol', { detail: 'status over 599' }))
-      return true
-    }
+    const own = this.#reply.getHeaders()
     const headers = returnedHeaders(raw, {
-      own: this.#reply.getHeaders(),
+      own,
       remove: this.#exchange.removeResponseHeaders,
-      location: this.#target.location
+      location: this.#target.location,
+      host: request.headers.host
     })
+    if (status === 204) dropContentLength(headers)
+    this.#isNotModified = status === 304
     // An answer before the end of the body: what is left of the body must not be taken for a request.
     if (this.#body !== null && !request.complete) headers.push('connection', 'close')
     try {
-      if (this.#target.viaReply) this.#replyHead(status, headers)
+      if (this.#target.viaReply) this.#replyHead(status, headers, own)
       else response.writeHead(status, headers)
-    } catch (error) {
-      this.#fail(new Refusal('upstream.protocol', { cause: error }))
+    } catch (cause) {
+      this.#fail(new Refusal(isSendable(own) ? 'upstream.protocol' : 'plugin.failed', { cause }))
       return true
     }
     this.#expected = request.method === 'HEAD' ? -1 : contentLength(headers)
+    // Node holds the head back for the first bytes of the body. Of a stream (no length) those may be a long time coming.
+    if (this.#expected === -1 && this.#stream === null) process.nextTick(flushHead, this.#exchange)
     return true
   }
 
@@ -148,60 +193,192 @@ class ProxyCall {
   }
 
   onComplete(): void {
+    if (this.#ended) return
+    this.#target.upstream.breaker?.succeeded(this.#ticket)
     this.#finish()
     if (this.#stream !== null) this.#stream.push(null)
     else if (!this.#exchange.response.writableEnded) this.#exchange.response.end()
   }
 
   onError(error: Error): void {
-    if (error instanceof Refusal) this.#fail(error)
-    else this.#fail(new Refusal(reasonOf(error), { cause: error, detail: detailOf(error) }))
+    if (this.#ended) return
+    if (error instanceof Refusal) {
+      this.#fail(error)
+      return
+    }
+    if (this.#isNotModified && isLengthMismatch(error)) {
+      this.onComplete()
+      return
+    }
+    const refusal = new Refusal(reasonOf(error), { cause: error, detail: detailOf(error) })
+    if (!this.#isConnected && refusal.reason.startsWith('upstream.')) {
+      this.#target.upstream.unreachable(this.#endpoint as Endpoint)
+      if (this.#retry('connect-failure')) return
+    } else if (refusal.reason === 'upstream.reset' && this.#resume === null && this.#retry('reset')) return
+    this.#fail(refusal)
   }
 
-  /** The client has gone: so does the call. */
-  #cancel(): void {
+  cancel(): void {
     if (this.#ended) return
-    this.#cancelled = true
+    this.#target.upstream.breaker?.released(this.#ticket)
     this.#finish()
     this.#abort?.()
+    this.#stream?.destroy()
+  }
+
+  /**
+   * 502, 503 and 504 say that the service does not work; a 500 may be the fault of one request, with which one client could
+   * open the breaker for all. True: the request is tried again.
+   */
+  #judgeStatus(status: number): boolean {
+    const { breaker } = this.#target.upstream
+    const isFailure = status === 502 || status === 503 || status === 504
+    if (isFailure && this.#retry(status)) return true
+    if (this.#timer !== undefined) clearTimeout(this.#timer)
+    if (breaker === null) return false
+    if (!isFailure) breaker.answered(this.#ticket)
+    else {
+      breaker.failed(this.#ticket)
+      this.#ticket = noTicket
+    }
+    return false
+  }
+
+  /** Tries the request again, once, if that can do no harm and is allowed: docs/adr/0011-upstream-resilience.md. */
+  #retry(failure: RetryableFailure): boolean {
+    const exchange = this.#exchange
+    const { upstream, responseTimeout, retried } = this.#target
+    if (this.#before !== null || exchange.ended || this.#body?.destroyed) return false
+    if (!isRepeatable(failure, exchange.request.method as string, this.#body !== null)) return false
+    const now = performance.now()
+    const left = responseTimeout - (now - exchange.upstreamStart)
+    if (left <= 0) return false
+    if (failure === 'reset' && this.#isReused) upstream.breaker?.released(this.#ticket)
+    else {
+      const { retries } = upstream
+      if (retries === null || !retries.covers(failure) || !retries.take(now)) return false
+      upstream.breaker?.failed(this.#ticket)
+    }
+    this.#ticket = noTicket
+    const ticket = enter(upstream)
+    if (ticket === noTicket) return false
+    this.#leave()
+    this.#abort?.()
+    retried().value++
+    const again = new ProxyCall(this.#target, exchange, this.#reply, ticket, this)
+    // Both tries together may take no longer than one.
+    again.#timer = setTimeout(
+      () => again.#fail(new Refusal('upstream.timeout', { detail: 'second try' })),
+      left
+    )
+    again.start()
+    return true
+  }
+
+  /** Interim answers are not for the client, who asked for none; and nobody asked for another protocol. */
+  #judgeInterim(status: number): void {
+    if (status < 100) this.#fail(new Refusal('upstream.protocol', { detail: 'status below 100' }))
+    else if (status === 101) this.#fail(new Refusal('upstream.protocol', { detail: 'unsolicited 101' }))
+    else if (++this.#interim > maxInterim)
+      this.#fail(new Refusal('upstream.protocol', { detail: 'flood of 1xx' }))
   }
 
   #fail(refusal: Refusal): void {
     if (this.#ended) return
+    const { breaker } = this.#target.upstream
+    if (refusal.reason.startsWith('upstream.')) breaker?.failed(this.#ticket)
+    else breaker?.released(this.#ticket)
     this.#finish()
     const exchange = this.#exchange
     const { response } = exchange
     exchange.refuse(refusal.reason, null, refusal.detail ?? null)
     if (refusal.reason.startsWith('upstream.')) this.#target.upstreamErrors(refusal.reason).value++
+    else if (refusal.reason === 'plugin.failed') this.#logFailure(refusal)
     this.#abort?.()
-    if (this.#stream !== null) this.#stream.destroy(refusal)
+    if (this.#stream !== null) {
+      // Hooks may hold the stream: they or Fastify hear of its error, and `refuse` answers while that is possible.
+      this.#stream.destroy(refusal)
+      if (response.headersSent) response.destroy()
+      return
+    }
     if (response.headersSent) {
       // The status is out already: only a broken connection says that the answer is not whole.
       response.destroy()
       return
     }
-    if (!this.#reply.sent) this.#reply.hijack()
-    const close = this.#body !== null && !exchange.request.complete
-    exchange.bytesOut = sendProblem(response, refusal, exchange.requestId, this.#reply.getHeaders(), close)
+    if (this.#target.viaReply) this.#reply.send(refusal)
+    else answer(exchange, refusal, this.#reply.getHeaders())
+  }
+
+  #logFailure(refusal: Refusal): void {
+    const { observer, route } = this.#exchange
+    observer.log.error(
+      { err: refusal.cause, route: route?.name },
+      'a plugin has set a header that cannot be sent'
+    )
   }
 
   #finish(): void {
     if (this.#ended) return
-    this.#ended = true
+    this.#leave()
     const exchange = this.#exchange
-    exchange.cancel = null
+    exchange.call = null
     exchange.upstreamEnd = performance.now()
     this.#target.upstreamDuration.observe((exchange.upstreamEnd - exchange.upstreamStart) / 1000)
+  }
+
+  /** Nothing more is heard of this call, whatever becomes of the request. */
+  #leave(): void {
+    this.#ended = true
+    if (this.#timer !== undefined) clearTimeout(this.#timer)
     this.#target.upstream.inFlight--
     if (this.#endpoint !== null) this.#endpoint.inFlight--
   }
 
-  #replyHead(status: number, headers: string[]): void {
+  #replyHead(status: number, headers: readonly string[], own: ReturnType<FastifyReply['getHeaders']>): void {
     const reply = this.#reply
-    for (let i = 0; i < headers.length; i += 2) reply.header(headers[i] as string, headers[i + 1])
+    this.#exchange.ownHeaders = own
+    // `headers` holds them too, merged with the upstream's.
+    for (const name in own) reply.removeHeader(name)
+    for (const [name, values] of byName(headers)) reply.header(name, values.length === 1 ? values[0] : values)
     this.#stream = new ReplyStream(() => this.#resume?.())
     reply.code(status).send(this.#stream)
   }
+}
+
+function byName(headers: readonly string[]): Map<string, string[]> {
+  const grouped = new Map<string, string[]>()
+  for (let i = 0; i < headers.length; i += 2) {
+    const values = grouped.get(headers[i] as string)
+    if (values === undefined) grouped.set(headers[i] as string, [headers[i + 1] as string])
+    else values.push(headers[i + 1] as string)
+  }
+  return grouped
+}
+
+/** RFC 9110, 8.6: not on a 204, and zero says nothing there. */
+function dropContentLength(headers: string[]): void {
+  for (let i = headers.length - 2; i >= 0; i -= 2) {
+    if (headers[i] === 'content-length') headers.splice(i, 2)
+  }
+}
+
+/** Whether Node would send the headers that plugins have set. */
+function isSendable(own: ReturnType<FastifyReply['getHeaders']>): boolean {
+  try {
+    for (const [name, value] of Object.entries(own)) {
+      validateHeaderName(name)
+      validateHeaderValue(name, value as string)
+    }
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Runs when everything that came in one piece with the head has been passed on. */
+function flushHead({ response, bytesOut }: Exchange): void {
+  if (bytesOut === 0 && !response.writableEnded && !response.destroyed) response.flushHeaders()
 }
 
 function contentLength(headers: readonly string[]): number {
@@ -209,6 +386,11 @@ function contentLength(headers: readonly string[]): number {
     if (headers[i] === 'content-length') return Number(headers[i + 1])
   }
   return -1
+}
+
+/** The length in a 304 is that of the body that there would have been (RFC 9110, 8.6); undici misses that body. */
+function isLengthMismatch(error: Error): boolean {
+  return (error as { code?: unknown }).code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH'
 }
 
 /** For the log only: the code says more than the text, and holds no addresses. */

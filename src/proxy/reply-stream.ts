@@ -1,3 +1,4 @@
+import { ServerResponse } from 'node:http'
 import { Readable } from 'node:stream'
 
 /** An upstream's body for routes whose plugins change bodies: Fastify's reply reads it, `onSend` hooks may wrap it. */
@@ -8,9 +9,28 @@ export class ReplyStream extends Readable {
   constructor(wanted: () => void) {
     super()
     this.#wanted = wanted
+    // It may fail while a hook still runs, when nobody listens yet.
+    this.on('error', ignore)
   }
 
   override _read(): void {
     this.#wanted()
   }
+
+  /**
+   * A hook that pipes the body through something returns that something, and `pipe` keeps errors to itself: the answer
+   * would never end. So an error goes along. Fastify watches this stream itself where it pipes it into the response.
+   */
+  override pipe<Destination extends NodeJS.WritableStream>(
+    destination: Destination,
+    options?: { end?: boolean }
+  ): Destination {
+    if (!(destination instanceof ServerResponse)) {
+      destination.on('error', ignore)
+      this.on('error', error => (destination as { destroy?(error: Error): void }).destroy?.(error))
+    }
+    return super.pipe(destination, options)
+  }
 }
+
+function ignore(): void {}

@@ -28,7 +28,7 @@ export function compileRewrite(matchPath: string, rewritePath: string | undefine
     // Parameters are taken from the path as it was sent, still encoded: decoding and encoding again could change it.
     const base = isLiteral ? literal : parts.map(part => fill(part, path, places)).join('/')
     const rest = keepsRest ? restOf(path, depth) : ''
-    return `${base}${rest}${query}` || '/'
+    return `${base}${rest}` === '' ? `/${query}` : `${base}${rest}${query}`
   }
 }
 
@@ -48,24 +48,43 @@ function restOf(path: string, depth: number): string {
   return path.slice(slash)
 }
 
+/** A Location of the upstream as the client should see it; `host` is the Host that the client asked for. */
+export type RewriteLocation = (value: string, host: string | undefined) => string
+
 /**
  * Turns a Location of the upstream into one that works through the gateway: its own origin goes, and a prefix that the
  * rewrite put in front is taken off again. Others (another site, a relative reference) stay as they are.
  */
 export function compileLocation(
-  origins: readonly string[],
+  endpoints: readonly string[],
   matchPath: string,
   rewritePath: string | undefined
-): (value: string) => string {
+): RewriteLocation {
+  const origins = new Set(endpoints.map(endpoint => new URL(endpoint).origin))
   const isPrefix = rewritePath?.endsWith('/*') === true && !`${rewritePath}${matchPath}`.includes(':')
   const from = isPrefix ? (rewritePath as string).slice(0, -2) : null
   const to = isPrefix ? matchPath.slice(0, -2) : ''
-  return value => {
-    const origin = origins.find(one => value === one || value.startsWith(`${one}/`))
-    const path = origin === undefined ? value : value.slice(origin.length) || '/'
+  return (value, host) => {
+    const path = ownPath(value, origins, host)
     if (from === null || !path.startsWith('/') || path.startsWith('//')) return path
-    if (path === from || path.startsWith(`${from}/`) || path.startsWith(`${from}?`))
-      return `${to}${path.slice(from.length)}` || '/'
-    return path
+    const after = path[from.length]
+    if (!path.startsWith(from) || !(after === undefined || after === '/' || after === '?' || after === '#'))
+      return path
+    const back = `${to}${path.slice(from.length)}`
+    return back.startsWith('/') ? back : `/${back}`
   }
+}
+
+const absolute = /^(https?:\/\/([^/?#\\]+))(.*)$/is
+
+/** A Location without its origin, where that is the upstream's, or the client's own (an upstream that was told the Host). */
+function ownPath(value: string, origins: ReadonlySet<string>, host: string | undefined): string {
+  const parts = absolute.exec(value)
+  if (parts === null) return value
+  const [, origin, authority, rest] = parts as unknown as [string, string, string, string]
+  if (authority.toLowerCase() !== host?.toLowerCase()) {
+    const url = URL.parse(origin)
+    if (url === null || url.username !== '' || !origins.has(url.origin)) return value
+  }
+  return rest.startsWith('/') ? rest : `/${rest}`
 }

@@ -1,75 +1,98 @@
 import type { Dispatcher } from 'undici'
-import { Pool } from 'undici'
 import type { UpstreamConfig } from '../config/schema.ts'
-import type { Cell, Registry } from '../registry.ts'
+import type { Logger } from '../log.ts'
+import { processTimers, type Timers } from '../timers.ts'
+import { CircuitBreaker } from './breaker.ts'
+import type { UpstreamTls } from './connector.ts'
+import { Endpoint } from './endpoint.ts'
+import { EndpointSet } from './endpoint-set.ts'
+import { type Lookup, systemLookup } from './resolver.ts'
+import { createRetryPolicy, type RetryPolicy } from './retry.ts'
 
-/** One address of an upstream, with its own connections. */
-export interface Endpoint {
-  readonly origin: string
-  readonly pool: Pool
-  inFlight: number
+/** Where an upstream gets time, chance and names from; tests bring their own. */
+export interface UpstreamEnvironment {
+  readonly log: Logger
+  readonly clock: () => number
+  readonly timers: Timers
+  readonly random: () => number
+  readonly lookup: Lookup
+}
+
+export function processEnvironment(log: Logger): UpstreamEnvironment {
+  return {
+    log,
+    clock: () => performance.now(),
+    timers: processTimers,
+    random: Math.random,
+    lookup: systemLookup
+  }
 }
 
 /**
- * One backend service: its connections, its cap and its numbers. Lives as long as some generation uses its
- * configuration, so a reload keeps the connections.
+ * One backend service: its endpoints, its cap and what is known of its health. Lives as long as some generation uses its
+ * configuration, so a reload keeps the connections and the state of the breaker and of the checks.
  */
 export class Upstream {
   readonly name: string
   readonly config: UpstreamConfig
-  readonly endpoints: readonly Endpoint[]
+  /** Null where the configuration asks for none: a request then costs nothing for it. */
+  readonly breaker: CircuitBreaker | null
+  readonly retries: RetryPolicy | null
+  /** Calls under way at all its endpoints. */
   inFlight = 0
-  #next = 0
+  readonly #endpoints: EndpointSet
 
-  constructor(name: string, config: UpstreamConfig, tls: { ca?: string } | null) {
+  constructor(name: string, config: UpstreamConfig, tls: UpstreamTls, environment: UpstreamEnvironment) {
+    const { clock, timers, random, lookup } = environment
+    const log = environment.log.child({ upstream: name })
     this.name = name
     this.config = config
-    this.endpoints = config.endpoints.map(origin => ({
-      origin,
-      pool: createPool(origin, config, tls),
-      inFlight: 0
-    }))
+    this.breaker = createBreaker(config.circuitBreaker, clock, log)
+    this.retries = createRetryPolicy(config.retries)
+    this.#endpoints = new EndpointSet({
+      config,
+      log,
+      make: (origin, address, onChange) =>
+        new Endpoint({ origin, address, config, tls, onChange, timers, random }),
+      resolver: { lookup, timers, clock }
+    })
+  }
+
+  get endpoints(): readonly Endpoint[] {
+    return this.#endpoints.all
   }
 
   get isSaturated(): boolean {
     return this.inFlight >= this.config.maxInFlight
   }
 
-  /** The endpoint for the next call. */
-  pick(): Endpoint {
-    const endpoints = this.endpoints
-    if (endpoints.length === 1) return endpoints[0] as Endpoint
-    this.#next = (this.#next + 1) % endpoints.length
-    const turn = endpoints[this.#next] as Endpoint
-    if (this.config.balance === 'round-robin') return turn
-    return endpoints.reduce((least, one) => (one.inFlight < least.inFlight ? one : least), turn)
+  /** The endpoint for the next call; for a second try another one than `avoid`, if there is one. */
+  pick(avoid: Endpoint | null = null): Endpoint {
+    return this.#endpoints.pick(avoid)
   }
 
-  async close(): Promise<void> {
-    await Promise.all(this.endpoints.map(({ pool }) => pool.destroy()))
+  /** A connection to the endpoint could not be made. */
+  unreachable(endpoint: Endpoint): void {
+    this.#endpoints.unreachable(endpoint)
+  }
+
+  close(): Promise<void> {
+    return this.#endpoints.close()
   }
 }
 
-/**
- * Connections by undici. TLS certificates are verified: that is Node's default, which holds because we bring our own
- * dispatcher (@fastify/reply-from would turn it off). No queue of ours or undici's: a call either has a connection or opens
- * one, and `maxInFlight` bounds them.
- */
-function createPool(origin: string, config: UpstreamConfig, tls: { ca?: string } | null): Pool {
-  return new Pool(origin, {
-    connections: null,
-    pipelining: 1,
-    allowH2: false,
-    keepAliveTimeout: 30_000,
-    keepAliveMaxTimeout: 600_000,
-    headersTimeout: config.timeouts.response,
-    bodyTimeout: config.timeouts.idle,
-    maxHeaderSize: 65_536,
-    connect: {
-      timeout: config.timeouts.connect,
-      ca: tls?.ca,
-      servername: config.tls?.serverName,
-      autoSelectFamily: true
+function createBreaker(
+  config: UpstreamConfig['circuitBreaker'],
+  clock: () => number,
+  log: Logger
+): CircuitBreaker | null {
+  if (config === undefined) return null
+  return new CircuitBreaker({
+    ...config,
+    clock,
+    onChange: state => {
+      if (state === 'open') log.warn({ state }, 'the circuit breaker refuses requests')
+      else log.info({ state }, 'the circuit breaker has changed')
     }
   })
 }
@@ -77,43 +100,4 @@ function createPool(origin: string, config: UpstreamConfig, tls: { ca?: string }
 /** What @fastify/reply-from is given as `undici`: it must exist, but every call takes our own path. */
 export function unusedClient(upstream: Upstream): { request: Dispatcher['request'] } {
   return { request: () => Promise.reject(new Error(`upstream ${upstream.name} was called around the proxy`)) }
-}
-
-/** Every upstream of the process, by name and configuration. */
-export class UpstreamRegistry {
-  readonly #known = new Map<string, Upstream>()
-  readonly registry: Registry
-
-  constructor(registry: Registry) {
-    this.registry = registry
-  }
-
-  /** The same configuration gives the same upstream, so that a reload keeps its connections. */
-  get(name: string, config: UpstreamConfig, tls: { ca?: string } | null): Upstream {
-    const key = upstreamKey(name, config, tls)
-    const known = this.#known.get(key)
-    if (known !== undefined) return known
-    const upstream = new Upstream(name, config, tls)
-    this.#known.set(key, upstream)
-    return upstream
-  }
-
-  /** Closes the upstreams that none of `used` is. */
-  async retain(used: ReadonlySet<Upstream>): Promise<void> {
-    const gone = [...this.#known].filter(([, upstream]) => !used.has(upstream))
-    for (const [key] of gone) this.#known.delete(key)
-    await Promise.all(gone.map(([, upstream]) => upstream.close()))
-  }
-
-  errors(upstream: string, reason: string): Cell {
-    return this.registry.number('upstream_errors_total').child(upstream, reason)
-  }
-
-  async close(): Promise<void> {
-    await this.retain(new Set())
-  }
-}
-
-function upstreamKey(name: string, config: UpstreamConfig, tls: { ca?: string } | null): string {
-  return JSON.stringify([name, config, tls])
 }

@@ -5,7 +5,7 @@ import type { Reason } from '../errors.ts'
 import type { ExchangeRoute } from '../exchange.ts'
 import type { IssuerVerifier } from '../issuer/keys.ts'
 import type { OutcomeListener } from '../outcome.ts'
-import { type ChainLink, markPassed } from '../plugin/chain.ts'
+import { type ChainLink, HookWatch, markPassed } from '../plugin/chain.ts'
 import type { Phase, RouteInstance } from '../plugin/define.ts'
 import { createPluginGateway, type PluginServices } from '../plugin/gateway.ts'
 import { createProxyHandler } from '../proxy/http.ts'
@@ -74,12 +74,14 @@ export async function registerRoute(
   services: RouteServices
 ): Promise<void> {
   await app.register(async function routeContext(context) {
-    const changesBodies = watchBodyHooks(context)
+    const hooks = new HookWatch(context)
     for (const [position, link] of route.chain.entries()) {
+      hooks.plugin = link.plugin.name
       await registerPlugin(context, route, link, services)
+      hooks.plugin = null
       markPassed(context, position)
     }
-    await registerProxy(context, route, services, changesBodies())
+    await registerProxy(context, route, services, hooks.seesAnswers)
   })
 }
 
@@ -95,6 +97,8 @@ async function registerPlugin(
   const instance = Object.create(context, { gateway: { value: gateway } }) as RouteInstance
   try {
     await plugin.register(instance, options as Record<string, unknown>)
+    // A Fastify plugin that it registered without waiting is loaded now: its hooks belong here, not behind the whole chain.
+    await context.after()
   } catch (error) {
     throw new Error(`route ${route.name}: plugin ${plugin.name}: ${(error as Error).message}`, {
       cause: error
@@ -130,7 +134,8 @@ async function registerProxy(
     isPublic: config.public,
     viaReply,
     upstreamDuration: registry.histogram('upstream_request_duration_seconds').child(upstream.name),
-    upstreamErrors: (reason: Reason) => registry.number('upstream_errors_total').child(upstream.name, reason)
+    upstreamErrors: (reason: Reason) => registry.number('upstream_errors_total').child(upstream.name, reason),
+    retried: () => registry.number('retries_total').child(upstream.name)
   })
   await context.register(httpProxy, {
     upstream: upstream.config.endpoints[0] as string,
@@ -139,22 +144,4 @@ async function registerProxy(
     undici: unusedClient(upstream) as never,
     handler: handler as never
   })
-}
-
-/**
- * Notices whether a plugin adds a hook that changes bodies: such a route pays for Fastify's reply, the others do not. Asked
- * after the plugins are registered.
- */
-function watchBodyHooks(context: FastifyInstance): () => boolean {
-  let seen = false
-  const addHook = context.addHook as (
-    this: FastifyInstance,
-    name: string,
-    ...rest: unknown[]
-  ) => FastifyInstance
-  context.addHook = function watchedAddHook(this: FastifyInstance, name: string, ...rest: unknown[]) {
-    if (name === 'onSend' || name === 'preSerialization') seen = true
-    return addHook.call(this, name, ...rest)
-  } as typeof context.addHook
-  return () => seen
 }

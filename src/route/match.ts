@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import findMyWay from 'find-my-way'
+import { decodeForm, pathForm } from './path-form.ts'
 
 /** One route, as far as matching goes. */
 export interface Matchable {
@@ -23,13 +24,15 @@ export interface Match<Route extends Matchable> {
 
 interface Candidate<Route extends Matchable> {
   readonly route: Route
+  /** Whether it is `/orders` of a route `/orders/*`. */
+  readonly isBare: boolean
+  /** Whether the last segment is a parameter: `/orders/:id` does not take `/orders/`, find-my-way would. */
+  readonly endsInParameter: boolean
   /** Null: any. HEAD follows GET. */
   readonly methods: ReadonlySet<string> | null
   readonly headers: readonly (readonly [string, string])[]
   /** Names of the path's parameters, in order. */
   readonly params: readonly string[]
-  /** `/orders` stands for the route's `/orders/*` here: a route that says `/orders` itself is more specific. */
-  readonly isBarePrefix: boolean
 }
 
 type Leaf<Route extends Matchable> = Candidate<Route>[]
@@ -37,8 +40,8 @@ type Leaf<Route extends Matchable> = Candidate<Route>[]
 /**
  * Which route a request belongs to. The most specific wins, in this order:
  * 1. host: exact, then the longest `*.suffix`, then routes without hosts;
- * 2. path: literal segments before parameters before `/*`, segment by segment (find-my-way's tree); `/orders/*` takes
- *    `/orders` too, where no route says `/orders` itself;
+ * 2. path: literal segments before parameters before `/*`, segment by segment (find-my-way's tree); `/orders` before the
+ *    `/orders` that `/orders/*` also takes;
  * 3. header conditions: more before fewer;
  * 4. methods: routes that list some before routes that take any;
  * 5. name, alphabetically: two routes that get this far are refused as a configuration.
@@ -74,19 +77,21 @@ export class RouteTable<Route extends Matchable> {
 
   /** `target` is canonical (the gate has seen to that): what is matched is what is forwarded. */
   find(request: IncomingMessage, target: string): Match<Route> | null {
+    const query = target.indexOf('?')
+    const path = pathForm(query === -1 ? target : target.slice(0, query))
     const host = hostname(request.headers.host)
     const exact = this.#exact.get(host)
     if (exact !== undefined) {
-      const match = exact.find(request, target)
+      const match = exact.find(request, path)
       if (match !== null) return match
     }
     for (const { suffix, tree } of this.#wildcards) {
       // A wildcard stands for one or more labels, never for none: ".example.com" must have something before it.
       if (host.length <= suffix.length || !host.endsWith(suffix)) continue
-      const match = tree.find(request, target)
+      const match = tree.find(request, path)
       if (match !== null) return match
     }
-    return this.#any === null ? null : this.#any.find(request, target)
+    return this.#any === null ? null : this.#any.find(request, path)
   }
 }
 
@@ -102,6 +107,7 @@ class HostTree<Route extends Matchable> {
   readonly #router: findMyWay.Instance<findMyWay.HTTPVersion.V1>
   // Lookups are synchronous, so one object can carry the question to the strategy and another the answer back.
   readonly #question: { candidates: IncomingMessage | undefined } = { candidates: undefined }
+  #endsInSlash = false
   #answer: Candidate<Route> | null = null
 
   constructor(routes: readonly Route[]) {
@@ -115,7 +121,8 @@ class HostTree<Route extends Matchable> {
     }
     this.#router = findMyWay({
       caseSensitive: true,
-      maxParamLength: 8192,
+      // A path of 8 KiB in which every byte is escaped.
+      maxParamLength: 3 * 8192,
       querystringParser: parseNoQuery,
       // The types know strategies for strings only; the values of ours are requests and leaves.
       constraints: {
@@ -128,9 +135,11 @@ class HostTree<Route extends Matchable> {
     }
   }
 
-  find(request: IncomingMessage, target: string): Match<Route> | null {
+  /** `path` is in path form. */
+  find(request: IncomingMessage, path: string): Match<Route> | null {
     this.#question.candidates = request
-    const found = this.#router.find('GET', target, this.#question)
+    this.#endsInSlash = path.endsWith('/')
+    const found = this.#router.find('GET', path, this.#question)
     this.#question.candidates = undefined
     const answer = this.#answer
     this.#answer = null
@@ -144,7 +153,7 @@ class HostTree<Route extends Matchable> {
    */
   #strategy(): findMyWay.ConstraintStrategy<findMyWay.HTTPVersion.V1, Leaf<Route> | IncomingMessage> {
     const accept = (leaf: Leaf<Route>, request: IncomingMessage): boolean => {
-      this.#answer = leaf.find(one => accepts(one, request)) ?? null
+      this.#answer = leaf.find(one => accepts(one, request, this.#endsInSlash)) ?? null
       return this.#answer !== null
     }
     return {
@@ -175,7 +184,7 @@ function patterns(path: string): string[] {
   let position = 0
   const pattern = path
     .split('/')
-    .map(segment => (segment.startsWith(':') ? `:p${position++}` : segment))
+    .map(segment => (segment.startsWith(':') ? `:p${position++}` : segment === '*' ? '*' : pathForm(segment)))
     .join('/')
   if (!pattern.endsWith('/*') || pattern === '/*') return [pattern]
   return [pattern.slice(0, -2), pattern]
@@ -186,7 +195,8 @@ function candidate<Route extends Matchable>(route: Route, pattern: string): Cand
   if (methods.has('GET')) methods.add('HEAD')
   return {
     route,
-    isBarePrefix: route.path.endsWith('/*') && !pattern.endsWith('/*'),
+    endsInParameter: pattern.slice(pattern.lastIndexOf('/')).startsWith('/:'),
+    isBare: route.path.endsWith('/*') && !pattern.endsWith('*'),
     methods: methods.size === 0 ? null : methods,
     headers: Object.entries(route.headers).map(([name, value]) => [name.toLowerCase(), value] as const),
     params: route.path.split('/').flatMap(segment => (segment.startsWith(':') ? [segment.slice(1)] : []))
@@ -194,13 +204,18 @@ function candidate<Route extends Matchable>(route: Route, pattern: string): Cand
 }
 
 function bySpecificity<Route extends Matchable>(a: Candidate<Route>, b: Candidate<Route>): number {
-  if (a.isBarePrefix !== b.isBarePrefix) return a.isBarePrefix ? 1 : -1
+  if (a.isBare !== b.isBare) return a.isBare ? 1 : -1
   if (a.headers.length !== b.headers.length) return b.headers.length - a.headers.length
   if ((a.methods === null) !== (b.methods === null)) return a.methods === null ? 1 : -1
   return a.route.name < b.route.name ? -1 : 1
 }
 
-function accepts<Route extends Matchable>(one: Candidate<Route>, request: IncomingMessage): boolean {
+function accepts<Route extends Matchable>(
+  one: Candidate<Route>,
+  request: IncomingMessage,
+  endsInSlash: boolean
+): boolean {
+  if (endsInSlash && one.endsInParameter) return false
   const method = request.method as string
   if (method === 'OPTIONS' && one.route.answersPreflight && isPreflight(request)) {
     // A browser's preflight carries none of the headers that the request itself will have.
@@ -230,7 +245,7 @@ function named(
 ): Readonly<Record<string, string>> {
   if (names.length === 0) return noParams
   const params: Record<string, string> = Object.create(null)
-  for (let i = 0; i < names.length; i++) params[names[i] as string] = values[`p${i}`] as string
+  for (let i = 0; i < names.length; i++) params[names[i] as string] = decodeForm(values[`p${i}`] as string)
   return params
 }
 

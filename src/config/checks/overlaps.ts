@@ -1,3 +1,4 @@
+import { pathForm } from '../../route/path-form.ts'
 import type { MatchConfig } from '../schema.ts'
 import type { Check } from './context.ts'
 import { readMatchPath } from './match-path.ts'
@@ -40,7 +41,7 @@ function pathShape(match: MatchConfig): string | undefined {
   if (match.protocol === 'grpc' && match.service !== undefined) return match.service
   const path = readMatchPath(match.path ?? '/*')
   if ('fault' in path) return undefined
-  const segments = path.segments.map(segment => (typeof segment === 'string' ? segment : ':'))
+  const segments = path.segments.map(segment => (typeof segment === 'string' ? pathForm(segment) : ':'))
   return `/${[...segments, ...(path.rest ? ['*'] : [])].join('/')}`
 }
 

@@ -9,6 +9,10 @@ export const checkUpstreamUrls: Check = ({ config, isSound, report }) => {
     const path: Path = ['upstreams', name]
     const { url, endpoints } = upstream
     if (url !== undefined) judge(url, [...path, 'url'])
+    const check = upstream.healthCheck?.path
+    if (check !== undefined && isSound([...path, 'healthCheck', 'path']) && !/^\/[!-~]*$/.test(check)) {
+      report([...path, 'healthCheck', 'path'], 'is not a path', 'begin with /, as in /healthz')
+    }
     for (const [index, endpoint] of endpoints.entries()) judge(endpoint, [...path, 'endpoints', index])
 
     if (!isSound([...path, 'url']) || !isSound([...path, 'endpoints'])) continue

@@ -45,9 +45,13 @@ export const upstream = object(
             minItems: 1,
             uniqueItems: true,
             default: ['connect-failure'],
-            description: 'Failures after which a request is tried again.'
+            description:
+              'Failures after which a request is tried again. After all but `connect-failure` only an idempotent one without a body is.'
           }),
-          budget: percentage('Retries as a share of all requests of the upstream.', { default: '10%' })
+          budget: percentage(
+            'Retries as a share of all requests of the upstream, over ten seconds; three are always allowed.',
+            { default: '10%' }
+          )
         },
         { description: 'Second tries. Only for requests that may be repeated safely.' }
       )
@@ -55,8 +59,11 @@ export const upstream = object(
     circuitBreaker: Type.Optional(
       object(
         {
-          failures: count('Failures in a row that open the breaker.', { default: 5 }),
-          open: duration('How long the upstream then rests.', { default: '10s' })
+          failures: count(
+            'Failures in a row that open the breaker: no connection, a timeout, a broken answer, 502, 503, 504.',
+            { default: 5 }
+          ),
+          open: duration('How long the upstream then rests, before one request tries it.', { default: '10s' })
         },
         { description: 'Stops asking an upstream that keeps failing.' }
       )
@@ -70,7 +77,7 @@ export const upstream = object(
           healthy: count('Good answers in a row that bring an endpoint back.', { default: 2 }),
           unhealthy: count('Bad answers in a row that take an endpoint out.', { default: 3 })
         },
-        { description: 'Active checks of every endpoint.' }
+        { description: 'Active checks of every endpoint. When all are out, all get requests.' }
       )
     ),
     kubernetes: Type.Optional(

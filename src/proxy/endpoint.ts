@@ -1,0 +1,136 @@
+import { type Dispatcher, Pool } from 'undici'
+import type { UpstreamConfig } from '../config/schema.ts'
+import { processTimers, type Timers } from '../timers.ts'
+import { createConnector, type UpstreamTls } from './connector.ts'
+import { HealthCheck } from './health-check.ts'
+import { createProbe, type Probe } from './probe.ts'
+
+/** What undici takes and its types leave out. */
+export interface UpstreamRequest extends Dispatcher.DispatchOptions {
+  servername: string
+}
+
+export interface EndpointOptions {
+  /** As configured: scheme, host and port. */
+  readonly origin: string
+  /** Where connections go; null: where the host of `origin` resolves to. */
+  readonly address: string | null
+  readonly config: UpstreamConfig
+  readonly tls: UpstreamTls
+  /** It went into or out of rotation. */
+  readonly onChange: (endpoint: Endpoint) => void
+  readonly timers?: Timers
+  readonly random?: () => number
+}
+
+/** Milliseconds that an endpoint which refuses connections is spared while there are others. */
+const rest = 5000
+
+/** One address of an upstream, with its own connections. */
+export class Endpoint {
+  readonly origin: string
+  readonly address: string | null
+  /** `host:port`, for the `endpoint` label and the log. */
+  readonly label: string
+  /** For `UpstreamRequest`: constant, so that undici keeps its connections whatever Host is sent. */
+  readonly servername: string
+  readonly pool: Pool
+  inFlight = 0
+  /** Connections ever begun. A call that begins none takes one that has served others before. */
+  connects = 0
+  readonly #onChange: (endpoint: Endpoint) => void
+  readonly #timers: Timers
+  readonly #probe: Probe | null = null
+  readonly #healthCheck: HealthCheck | null = null
+  #isResting = false
+  #restTimer: unknown
+
+  constructor(options: EndpointOptions) {
+    const { origin, address, config, tls, onChange, timers = processTimers, random = Math.random } = options
+    const url = new URL(origin)
+    const host = unbracketed(url.hostname)
+    this.origin = origin
+    this.address = address
+    this.label = labelOf(url, address)
+    this.servername = config.tls?.serverName ?? host
+    this.#onChange = onChange
+    this.#timers = timers
+    const connector = createConnector(address, this.servername, config, tls)
+    this.pool = createPool(origin, config, (options, callback) => {
+      this.connects++
+      connector(options, callback)
+    })
+    if (config.healthCheck === undefined) return
+    const probe = createProbe(origin, this.servername, connector, config.healthCheck)
+    this.#probe = probe
+    this.#healthCheck = new HealthCheck({
+      config: config.healthCheck,
+      probe: probe.ask,
+      onChange: () => onChange(this),
+      timers,
+      random
+    })
+  }
+
+  /** Whether it should get requests. */
+  get isWell(): boolean {
+    return !this.#isResting && this.#healthCheck?.isHealthy !== false
+  }
+
+  /** It could not be connected to: spares it for a while. */
+  rest(): void {
+    if (this.#isResting) return
+    this.#isResting = true
+    this.#restTimer = this.#timers.setTimeout(() => this.#wake(), rest)
+    this.#onChange(this)
+  }
+
+  /** Takes no more calls; those under way may end. */
+  async drain(): Promise<void> {
+    await Promise.all([this.#stop(), this.pool.close()])
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.#stop(), this.pool.destroy()])
+  }
+
+  #wake(): void {
+    this.#isResting = false
+    this.#onChange(this)
+  }
+
+  async #stop(): Promise<void> {
+    this.#timers.clearTimeout(this.#restTimer)
+    this.#healthCheck?.close()
+    await this.#probe?.close()
+  }
+}
+
+/**
+ * Connections by undici. TLS certificates are verified: that is Node's default, which holds because we bring our own
+ * dispatcher (@fastify/reply-from would turn it off). No queue of ours or undici's: a call either has a connection or opens
+ * one, and `maxInFlight` bounds them.
+ */
+function createPool(origin: string, config: UpstreamConfig, connect: Pool.Options['connect']): Pool {
+  return new Pool(origin, {
+    connections: null,
+    pipelining: 1,
+    allowH2: false,
+    keepAliveTimeout: 30_000,
+    keepAliveMaxTimeout: 600_000,
+    headersTimeout: config.timeouts.response,
+    bodyTimeout: config.timeouts.idle,
+    maxHeaderSize: 65_536,
+    connect
+  })
+}
+
+function labelOf(url: URL, address: string | null): string {
+  const port = url.port || (url.protocol === 'https:' ? '443' : '80')
+  const host = address?.includes(':') ? `[${address}]` : (address ?? url.hostname)
+  return `${host}:${port}`
+}
+
+function unbracketed(hostname: string): string {
+  return hostname.startsWith('[') ? hostname.slice(1, -1) : hostname
+}
