@@ -249,3 +249,17 @@ podLabels:
   app.kubernetes.io/instance: {{ .Release.Name | quote }}
   app.kubernetes.io/component: test
 {{- end -}}
+
+{{/* The declared edges, as JSON, whose callers include the gateway: those from all pods of its namespace. */}}
+{{- define "sallyport.edgesFromGateway" -}}
+{{- $labels := include "sallyport.selectorLabels" . | fromYaml -}}
+{{- $found := list -}}
+{{- range (include "sallyport.perimeter" . | fromJson).edges -}}
+{{- $isGateway := eq (toString .from.namespace) $.Release.Namespace -}}
+{{- range $key, $value := (.from.podLabels | default dict) -}}
+{{- if ne (toString (get $labels $key)) $value }}{{ $isGateway = false }}{{ end -}}
+{{- end -}}
+{{- if $isGateway }}{{ $found = append $found . }}{{ end -}}
+{{- end -}}
+{{- toJson $found -}}
+{{- end -}}
