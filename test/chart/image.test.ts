@@ -19,7 +19,7 @@ function obstacle(): string | undefined {
 }
 
 function skipUnlessForced(why: string | undefined): { skip?: string } {
-  return why === undefined || process.env.SALLYPORT_NO_SKIP === '1' ? {} : { skip: why }
+  return why === undefined || process.env.SALLYPORT_NO_SKIP === '1' ? {} : { skip: `skipped: ${why}` }
 }
 
 t.test('the image has production dependencies only', async t => {

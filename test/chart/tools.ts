@@ -22,7 +22,7 @@ export function findTool(name: string): string | undefined {
 export function needs(...names: string[]): { skip?: string } {
   const missing = names.find(name => findTool(name) === undefined)
   if (missing === undefined || process.env.SALLYPORT_NO_SKIP === '1') return {}
-  return { skip: `${missing} is not installed (scripts/tools/chart.sh installs it)` }
+  return { skip: `skipped: ${missing} is not installed` }
 }
 
 export interface Ran {
