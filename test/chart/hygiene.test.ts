@@ -38,6 +38,8 @@ const exceptions: Record<string, string> = {
   'deployment-has-host-podantiaffinity': 'topologySpreadConstraints do it, over nodes and zones',
   'pod-networkpolicy':
     'the pods of helm test must be as free as any stranger: held back by a policy of their own they would prove nothing',
+  'container-ephemeral-storage-request-and-limit':
+    'the gateway writes no file, and a node that does not count this resource would never take the pods',
   'container-security-context-user-group-id': 'OpenShift chooses the user itself, and refuses pods that do',
   'networkpolicy-targets-pod': 'the protected pods are other releases; `sallyport verify` looks for them'
 }
