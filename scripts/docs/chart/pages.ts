@@ -57,7 +57,8 @@ Needs Kubernetes 1.29 or newer, Helm 3.18 or 4, and a network plugin that enforc
 and does nothing, which \`helm test\` finds out. The policies of other namespaces are objects of this release, so whoever
 installs it needs the right to write NetworkPolicies there.
 
-Changes of routes and plugins are taken over without a restart; changes of listeners, environment and inline secrets roll the pods.
+Changes of routes and plugins are taken over without a restart, within about a minute: that long the kubelet takes to update a mounted
+ConfigMap. Changes of listeners, environment and inline secrets roll the pods. Policies change at once.
 
 ## Values
 `
