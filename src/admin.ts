@@ -4,6 +4,8 @@ import { type HealthOptions, healthRoutes } from '../routes/health.ts'
 import { metricsRoutes } from '../routes/metrics.ts'
 import type { Registry } from './registry.ts'
 
+const paths = ['/livez', '/readyz', '/metrics', '/routes', '/config']
+
 /**
  * The admin listener: a port of its own, read-only, never proxied. It is a Fastify instance apart from every generation, so
  * that health and metrics answer whatever the configuration is.
@@ -11,12 +13,22 @@ import type { Registry } from './registry.ts'
 export async function buildAdmin(
   options: AdminOptions & HealthOptions & { registry: Registry }
 ): Promise<FastifyInstance> {
-  const app = Fastify({ logger: false, requestTimeout: 10_000, return503OnClosing: false })
+  const app = Fastify({
+    logger: false,
+    requestTimeout: 10_000,
+    return503OnClosing: false,
+    // A scraper that holds its connection must not hold the process.
+    forceCloseConnections: true
+  })
   await app.register(healthRoutes, options)
   await app.register(metricsRoutes, options)
   await app.register(adminRoutes, options)
+  // What Fastify would answer by itself repeats the target of the request or the text of the error.
   app.setErrorHandler(function hideError(_error, _request, reply) {
     return reply.code(500).send({ error: 'internal error' })
+  })
+  app.setNotFoundHandler(function nothingHere(_request, reply) {
+    return reply.code(404).send({ error: 'not found', paths })
   })
   return app
 }

@@ -34,7 +34,7 @@ export async function buildApp(
   plugins: ReadonlyMap<string, GatewayPlugin>,
   services: Services
 ): Promise<Generation> {
-  const app = createInstance(services)
+  const app = createInstance()
   const routes: BuiltRoute[] = []
   for (const [name, route] of Object.entries(config.routes)) {
     const upstream = await services.upstream(config, route.upstream as string)
@@ -42,18 +42,24 @@ export async function buildApp(
     routes.push(describeRoute(name, route, config, upstream, chain, services.registry))
   }
   const routeServices = services.forRoutes(config)
-  for (const route of routes) await registerRoute(app, route, routeServices)
-  await app.ready()
-  return new Generation(config, hash, app, routes, services)
+  try {
+    for (const route of routes) await registerRoute(app, route, routeServices)
+    await app.ready()
+    return new Generation(config, hash, app, routes, services)
+  } catch (error) {
+    // What the plugins of the routes before it have opened is closed by their `onClose`.
+    await app.close().catch(() => undefined)
+    throw error
+  }
 }
 
-function createInstance(services: Services): FastifyInstance {
+function createInstance(): FastifyInstance {
   const app = Fastify({
-    // Without a logger of its own Fastify adds no listeners to each response; `request.log` is the gateway's all the same.
+    // Without a logger of its own Fastify adds no listeners to each response, and a `childLoggerFactory` would have each
+    // request's logger checked method by method: `beginRequest` gives the request the gateway's log.
     logger: false,
-    // It would still log each arriving request with that logger; the outcome is the one line that a request gets.
+    // Fastify would log each request object whole, credentials and all, before any plugin has seen it.
     logController: new LogController({ disableRequestLogging: true }),
-    childLoggerFactory: () => services.log as FastifyBaseLogger,
     exposeHeadRoutes: false,
     forceCloseConnections: false,
     return503OnClosing: false,
@@ -66,7 +72,7 @@ function createInstance(services: Services): FastifyInstance {
       app.addHttpMethod(method, { hasBody: false, overrideExisting: true })
   }
   app.decorateRequest('gateway', { getter: gatewayOfRequest } as never)
-  app.addHook('onRequest', restoreTarget)
+  app.addHook('onRequest', beginRequest)
   app.setErrorHandler(refuse)
   app.setNotFoundHandler(noRoute)
   return app
@@ -76,8 +82,12 @@ function gatewayOfRequest(this: FastifyRequest): Exchange {
   return exchangeOf(this.raw)
 }
 
-function restoreTarget(request: FastifyRequest, _reply: FastifyReply, done: () => void): void {
-  request.raw.url = exchangeOf(request.raw).target
+/** Gives plugins and the proxy the client's target, and what they log goes where the gateway's does. */
+function beginRequest(request: FastifyRequest, reply: FastifyReply, done: () => void): void {
+  const exchange = exchangeOf(request.raw)
+  request.raw.url = exchange.target
+  request.log = exchange.observer.log as FastifyBaseLogger
+  reply.log = request.log
   done()
 }
 

@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { builtins } from '../plugins/index.ts'
 import { buildAdmin } from './admin.ts'
+import type { LimitsConfig } from './config/schema.ts'
 import { ConfigWatcher } from './config/watch.ts'
 import { PublicListener } from './listener.ts'
 import { createLog, type Logger } from './log.ts'
@@ -21,6 +22,8 @@ export interface GatewayOptions {
   watch?: boolean
   /** Milliseconds between two looks at the files without any event. */
   poll?: number
+  /** False: no request is refused for the lag of the event loop, e.g. where a test shares its machine. */
+  shed?: boolean
 }
 
 /** Addresses that the gateway answers on. */
@@ -44,20 +47,23 @@ export class Gateway {
   #listener: PublicListener | null = null
   #watcher: ConfigWatcher | null = null
   #addresses: GatewayAddresses | null = null
-  #isDraining = false
+  #changedDuringStart = false
+  #draining: Promise<boolean> | null = null
+  #closing: Promise<void> | null = null
 
   constructor(options: GatewayOptions) {
     this.#options = options
     this.log = options.log ?? createLog('info')
     this.registry = new Registry()
     this.registry.number('build_info').child(version, process.version).value = 1
-    this.#services = new Services(this.log, this.registry)
-    this.#overload = new OverloadGuard(this.registry)
+    const env = options.env ?? process.env
+    this.#services = new Services(this.log, this.registry, env)
+    this.#overload = new OverloadGuard(this.registry, options.shed)
     this.#reloader = new Reloader({
       configPath: options.config,
       pluginsPath: options.plugins,
       builtins,
-      env: options.env ?? process.env,
+      env,
       services: this.#services,
       overload: this.#overload
     })
@@ -66,6 +72,15 @@ export class Gateway {
   get addresses(): GatewayAddresses {
     if (this.#addresses === null) throw new Error('the gateway has not started')
     return this.#addresses
+  }
+
+  /** Whether new requests should be sent here: everything listens, a configuration is in force, and no drain has begun. */
+  get isReady(): boolean {
+    return this.#addresses !== null && !this.#isStopping
+  }
+
+  get #isStopping(): boolean {
+    return this.#draining !== null || this.#closing !== null
   }
 
   /** Rejects, with everything closed again, when the configuration or a plugin is bad or a port is taken. */
@@ -78,8 +93,10 @@ export class Gateway {
     }
   }
 
-  reload(): Promise<void> {
-    return this.#reloader.reload()
+  /** Resolves when the newest content has been tried; never rejects. Does nothing before the start and after its end. */
+  async reload(): Promise<void> {
+    if (this.isReady) await this.#reloader.reload()
+    else this.#changedDuringStart = true
   }
 
   /**
@@ -87,64 +104,62 @@ export class Gateway {
    * clients to go elsewhere, the sockets close, and what is still under way has until `drainTimeout`.
    * @returns whether every request could end
    */
-  async drain(): Promise<boolean> {
-    if (this.#isDraining) return true
-    this.#isDraining = true
-    this.#watcher?.close()
-    const { drainDelay, drainTimeout } = this.#reloader.current.config.limits
-    this.log.info({ drainDelay, drainTimeout }, 'draining: not ready, still serving')
-    this.#listener?.startDraining()
-    await after(drainDelay)
-    const deadline = after(drainTimeout)
-    const closed = (this.#listener?.close() ?? Promise.resolve()).then(() => true)
-    const inTime = await Promise.race([closed, deadline.then(() => false)])
-    if (!inTime) {
-      this.log.warn('the drain deadline has passed: ending what is under way')
-      this.#listener?.destroy()
-    }
-    await this.close()
-    return inTime
+  drain(): Promise<boolean> {
+    this.#draining ??= this.#drain()
+    return this.#draining
   }
 
   /** Ends at once. */
-  async close(): Promise<void> {
-    this.#isDraining = true
-    this.#watcher?.close()
-    this.#listener?.destroy()
-    await this.#listener?.close()
-    if (this.#reloader.hasGeneration) await this.#reloader.close()
-    await this.#admin?.close()
-    await this.#services.close()
-    this.#overload.close()
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
   }
 
   async #start(): Promise<GatewayAddresses> {
+    // Before the first reading, so that no change falls between the two.
+    if (this.#options.watch !== false) await this.#watch()
     const { config } = await this.#reloader.start()
+    this.#goOn()
+    const { admin, http } = config.listeners
     this.#admin = await buildAdmin({
       registry: this.registry,
       current: () => this.#reloader.current,
       status: () => this.#reloader.status,
-      isReady: () => this.#reloader.hasGeneration && !this.#isDraining
+      isReady: () => this.isReady
     })
-    const { admin, http } = config.listeners
-    const adminAddress = await this.#admin.listen({ host: admin.host, port: admin.port })
+    const adminAddress = await this.#admin.listen({ host: admin.host, port: admin.port }).catch(error => {
+      throw listenError('admin', admin, error)
+    })
+    this.#goOn()
     this.log.info(`admin listening on ${adminAddress}`)
-    let httpAddress: string | null = null
-    if (http !== undefined) {
-      this.#listener = new PublicListener({
-        limits: config.limits,
-        current: () => this.#reloader.current,
-        overload: this.#overload,
-        registry: this.registry,
-        log: this.log
-      })
-      const port = await this.#listener.listen(http)
-      httpAddress = `http://${http.host.includes(':') ? `[${http.host}]` : http.host}:${port}`
-      this.log.info(`http listening on ${httpAddress}`)
-    }
-    if (this.#options.watch !== false) await this.#watch()
+    const httpAddress = http === undefined ? null : await this.#listen(http, config.limits)
+    this.#goOn()
     this.#addresses = { http: httpAddress, admin: adminAddress }
+    this.log.flush()
+    this.#overload.reset()
+    if (this.#changedDuringStart) void this.reload()
     return this.#addresses
+  }
+
+  async #listen(http: { host: string; port: number }, limits: LimitsConfig): Promise<string> {
+    this.#listener = new PublicListener({
+      limits,
+      current: () => this.#reloader.current,
+      overload: this.#overload,
+      registry: this.registry,
+      log: this.log
+    })
+    const port = await this.#listener.listen(http).catch(error => {
+      throw listenError('http', http, error)
+    })
+    const address = `http://${http.host.includes(':') ? `[${http.host}]` : http.host}:${port}`
+    this.log.info(`http listening on ${address}`)
+    return address
+  }
+
+  /** A stop that was asked for during the start ends the start. */
+  #goOn(): void {
+    if (this.#isStopping) throw new Error('stopped while it was starting')
   }
 
   async #watch(): Promise<void> {
@@ -152,12 +167,57 @@ export class Gateway {
     this.#watcher = await ConfigWatcher.start({
       paths: plugins === undefined ? [config] : [config, plugins],
       poll,
-      onChange: () => void this.#reloader.reload(),
-      onError: err => this.log.warn({ err }, 'the configuration cannot be watched at the moment')
+      onChange: () => void this.reload(),
+      onError: err =>
+        this.log.warn({ err }, 'no events for the configuration: it is only looked at now and then')
     })
+    if (this.#isStopping) this.#watcher.close()
+  }
+
+  async #drain(): Promise<boolean> {
+    if (this.#addresses === null || this.#closing !== null) {
+      await this.close()
+      return true
+    }
+    this.#watcher?.close()
+    const { drainDelay, drainTimeout } = this.#reloader.current.config.limits
+    this.log.info({ drainDelay, drainTimeout }, 'draining: not ready, still serving')
+    this.#listener?.startDraining()
+    await after(drainDelay)
+    const closed = (this.#listener?.close() ?? Promise.resolve()).then(() => true)
+    const inTime = await Promise.race([closed, after(drainTimeout).then(() => false)])
+    if (!inTime) {
+      const underWay = this.#listener?.underWay ?? 0
+      this.log.warn({ underWay }, 'the drain deadline has passed: ending what is under way')
+    }
+    await this.close()
+    return inTime
+  }
+
+  async #close(): Promise<void> {
+    this.#watcher?.close()
+    this.#listener?.destroy()
+    await this.#listener?.close()
+    await this.#reloader.close()
+    await this.#admin?.close()
+    await this.#services.close()
+    this.#overload.close()
   }
 }
 
 function after(ms: number): Promise<void> {
   return new Promise(resolve => setTimeout(resolve, ms).unref())
+}
+
+const listenFaults: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'is taken. End what listens there, or',
+  EACCES: 'is not for this user. Start as another, or',
+  EADDRNOTAVAIL: 'is on no interface of this machine. Add the address, or'
+}
+
+function listenError(name: string, { host, port }: { host: string; port: number }, cause: Error): Error {
+  const code = (cause as NodeJS.ErrnoException).code ?? cause.message
+  const why = listenFaults[code] ?? `cannot be listened on (${code}). Look at the system, or`
+  const message = `listeners.${name}: port ${port} of ${host} ${why} change \`listeners\` in the configuration.`
+  return new Error(message, { cause })
 }

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { isIP } from 'node:net'
 import { all } from '@fastify/proxy-addr'
 import type { FastifyInstance } from 'fastify'
 import type { Config } from './config/schema.ts'
@@ -6,6 +7,7 @@ import { type Reason, Refusal } from './errors.ts'
 import { Exchange, type ExchangeObserver } from './exchange.ts'
 import { encodedSlashTraits, requestTraits, traits } from './gate/gate.ts'
 import type { Logger } from './log.ts'
+import { LogLimit } from './log-limit.ts'
 import type { Outcome } from './outcome.ts'
 import { answer } from './problem.ts'
 import { address } from './proxy/headers.ts'
@@ -14,6 +16,12 @@ import type { Cell } from './registry.ts'
 import type { BuiltRoute } from './route/build.ts'
 import { RouteTable } from './route/match.ts'
 import { type Services, trustFunction } from './services.ts'
+
+/** Those that get a label of their own, as in plugins/metrics.ts: a client cannot make series. */
+const methods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
+
+/** Lines a second about requests that are shed: writing them all would keep the event loop late. */
+const shedLog = new LogLimit(10)
 
 /**
  * One configuration, running. It takes requests while it is in force, ends those that are under way when it is replaced,
@@ -75,7 +83,7 @@ export class Generation implements ExchangeObserver {
       answer(exchange, spelling, null)
       return
     }
-    // Fastify finds the route's context by its address; `restoreTarget` gives plugins and the proxy the client's target.
+    // Fastify finds the route's context by its address; `beginRequest` gives plugins and the proxy the client's target.
     request.url = route.address
     this.#app.routing(request, response)
   }
@@ -100,11 +108,13 @@ export class Generation implements ExchangeObserver {
 
   /** No plugin hears of a request without a route, so the gateway counts and logs it. */
   #countUnmatched(outcome: Outcome): void {
-    const method = outcome.method === 'GET' || outcome.method === 'POST' ? outcome.method : 'other'
+    const method = methods.has(outcome.method) ? outcome.method : 'other'
     this.#services.registry
       .number('requests_total')
       .child('none', outcome.protocol, method, String(outcome.status)).value++
-    this.log.info({ route: 'none', ...outcome.line() }, 'request')
+    const suppressed = outcome.reason === 'gateway.overloaded' ? shedLog.take() : 0
+    if (suppressed === null) return
+    this.log.info({ route: 'none', ...outcome.line(), suppressed }, 'request')
   }
 
   #countDecisions(exchange: Exchange, route: BuiltRoute): void {
@@ -120,9 +130,27 @@ export class Generation implements ExchangeObserver {
   #clientIp(request: IncomingMessage): string {
     const peer = address(request.socket.remoteAddress ?? '')
     if (!this.#isTrusted(peer)) return peer
-    const chain = all(request, this.#isTrusted)
-    return address(chain[chain.length - 1] ?? peer)
+    const claimed = all(request, this.#isTrusted).at(-1) ?? peer
+    return clientAddress(claimed) ?? peer
   }
+}
+
+/** `192.0.2.1:4711` and `[2001:db8::1]:4711`, as some proxies write it. */
+const withPort = /^(?:\[([^\]]*)\]|([0-9.]+))(?::[0-9]{1,5})?$/
+
+/**
+ * The address in an entry of X-Forwarded-For, in one spelling; null where there is none (`unknown`, `_hidden`, garbage). A port
+ * would make each connection a client of its own, and limits by address would be none.
+ */
+function clientAddress(entry: string): string | null {
+  const found = isIP(entry) !== 0 ? entry : (withPort.exec(entry)?.slice(1).find(Boolean) ?? '')
+  const version = isIP(found)
+  if (version !== 6) return version === 4 ? found : null
+  const mapped = address(URL.parse(`http://[${found}]`)?.hostname.slice(1, -1) ?? found)
+  if (isIP(mapped) !== 0) return mapped
+  // `::ffff:c000:201`: the mapped address in hexadecimal.
+  const [high = 0, low = 0] = mapped.split(':').map(part => Number.parseInt(part, 16))
+  return `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`
 }
 
 /** Header spellings and encodings that only a route which asks for them may take. */

@@ -1,16 +1,25 @@
 import { once } from 'node:events'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { LimitsConfig } from './config/schema.ts'
 import { Refusal } from './errors.ts'
-import { createHttpServer } from './gate/server.ts'
+import { exchangeOf } from './exchange.ts'
+import { connectionOf } from './gate/connection.ts'
+import { createHttpServer, type RefusedRequest } from './gate/server.ts'
 import type { Generation } from './generation.ts'
 import type { Logger } from './log.ts'
+import { LogLimit } from './log-limit.ts'
 import type { OverloadGuard } from './overload.ts'
 import type { Registry } from './registry.ts'
 
 const maxPathBytes = 8192
+
+/** Lines a second about what was refused before it was a request. */
+const refusedLines = 10
+
+/** Made once: shedding must be cheaper than serving. */
+const overloaded = new Refusal('gateway.overloaded', { headers: { 'retry-after': '1' } })
 
 export interface ListenerOptions {
   limits: LimitsConfig
@@ -30,6 +39,8 @@ export type DrainStage = 'serving' | 'draining' | 'closed'
 export class PublicListener {
   readonly #server: Server
   readonly #options: ListenerOptions
+  readonly #sockets = new Set<Socket>()
+  readonly #refusedLog = new LogLimit(refusedLines)
   #stage: DrainStage = 'serving'
 
   constructor(options: ListenerOptions) {
@@ -49,6 +60,17 @@ export class PublicListener {
       (request, response, refusal) => this.#take(request, response, refusal),
       (request, socket) => this.#takeUpgrade(request, socket)
     )
+    this.#server.on('connection', socket => {
+      this.#sockets.add(socket)
+      socket.once('close', () => this.#sockets.delete(socket))
+    })
+  }
+
+  /** Requests that have no complete answer yet. */
+  get underWay(): number {
+    let count = 0
+    for (const socket of this.#sockets) count += connectionOf(socket)?.pending.length ?? 0
+    return count
   }
 
   /** Resolves with the port that it listens on, which is another than asked for where that is 0. */
@@ -60,21 +82,40 @@ export class PublicListener {
 
   /** From here on each answer tells its client not to use the connection again. */
   startDraining(): void {
-    this.#stage = 'draining'
+    if (this.#stage === 'serving') this.#stage = 'draining'
+    for (const response of this.#pending()) response.shouldKeepAlive = false
   }
 
   /** Takes no more connections, ends those that are idle, waits for the rest. */
   async close(): Promise<void> {
-    this.#stage = 'draining'
+    this.startDraining()
     const closed = new Promise<void>(resolve => this.#server.close(() => resolve()))
     this.#server.closeIdleConnections()
+    for (const socket of this.#sockets) {
+      const connection = connectionOf(socket)
+      const last = connection?.pending.at(-1)
+      // Node takes a connection that never sent a byte for a busy one: whoever opened it would hold the drain.
+      if (last === undefined) {
+        if (socket.bytesRead === 0) socket.destroy()
+        continue
+      }
+      // The head of this answer may have promised before the drain that the connection stays.
+      last.once('finish', () => connection?.closeGently())
+    }
     await closed
   }
 
   /** The deadline has passed: what is still under way ends now. */
   destroy(): void {
     this.#stage = 'closed'
+    for (const response of this.#pending())
+      exchangeOf(response.req).refuse('gateway.draining', null, 'cut off')
     this.#server.closeAllConnections()
+    for (const socket of this.#sockets) socket.destroy()
+  }
+
+  *#pending(): Iterable<ServerResponse<IncomingMessage>> {
+    for (const socket of this.#sockets) yield* connectionOf(socket)?.pending ?? []
   }
 
   #take(request: IncomingMessage, response: ServerResponse, refusal: Refusal | null): void {
@@ -85,25 +126,24 @@ export class PublicListener {
 
   #judgeLoad(): Refusal | null {
     if (this.#stage === 'closed') return new Refusal('gateway.draining')
-    if (this.#options.overload.isOverloaded)
-      return new Refusal('gateway.overloaded', { headers: { 'retry-after': '1' } })
-    return null
+    return this.#options.overload.isOverloaded ? overloaded : null
   }
 
   /** No route of this version carries WebSocket, so an upgrade is answered, not ignored: RFC 9110, 15.5.22 the other way round. */
   #takeUpgrade(request: IncomingMessage, socket: Duplex): void {
-    this.#options.log.debug({ path: request.url }, 'upgrade refused')
-    socket.end('HTTP/1.1 501 Not Implemented\r\nconnection: close\r\ncontent-length: 0\r\n\r\n')
+    const { remoteAddress } = request.socket
+    this.#countRefused({ status: 501, reason: 'request.malformed', remoteAddress, detail: 'upgrade' })
+    // The server leaves sockets half open, and nothing times one that has left HTTP: a client that stays would keep it for good.
+    socket.end('HTTP/1.1 501 Not Implemented\r\nconnection: close\r\ncontent-length: 0\r\n\r\n', () =>
+      socket.destroy()
+    )
   }
 
-  #countRefused(refused: {
-    status: number
-    reason: string
-    remoteAddress: string | undefined
-    detail: string
-  }): void {
+  #countRefused(refused: RefusedRequest): void {
     const { registry, log } = this.#options
     registry.number('requests_total').child('none', 'http', 'other', String(refused.status)).value++
-    log.info({ route: 'none', ...refused }, 'request refused before it was one')
+    const suppressed = this.#refusedLog.take()
+    if (suppressed === null) return
+    log.info({ route: 'none', ...refused, suppressed }, 'request refused before it was one')
   }
 }

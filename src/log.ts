@@ -32,8 +32,37 @@ export function createLog(level: string, destination?: DestinationStream): Logge
       base: undefined,
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: label => ({ level: label }) },
+      serializers: { err: error => describeError(error), req: describeRequest, request: describeRequest },
       redact: { paths: redact, censor: '[redacted]' }
     },
     stream
   )
+}
+
+/** A plugin that logs a whole request gets its method: the target has a query, and the headers have credentials. */
+function describeRequest(request: { method?: unknown } | null): { method: unknown } {
+  return { method: request?.method ?? null }
+}
+
+interface ErrorLine {
+  type: string
+  message: string
+  code?: string
+  stack?: string
+  cause?: ErrorLine
+}
+
+/**
+ * What a line says of an error. Nothing of its other properties: libraries hang the request that failed on it, with its
+ * headers.
+ */
+export function describeError(error: unknown, depth = 0): ErrorLine {
+  if (!(error instanceof Error))
+    return { type: typeof error, message: 'something else than an error was thrown' }
+  const line: ErrorLine = { type: error.name, message: error.message }
+  const { code } = error as { code?: unknown }
+  if (typeof code === 'string') line.code = code
+  if (error.stack !== undefined) line.stack = error.stack
+  if (error.cause instanceof Error && depth < 4) line.cause = describeError(error.cause, depth + 1)
+  return line
 }

@@ -1,110 +1,204 @@
 #!/usr/bin/env node
-import closeWithGrace from 'close-with-grace'
-import { Command, CommanderError, Option } from 'commander'
-import { builtins } from '../plugins/index.ts'
-import { readEnv } from './config/env.ts'
-import { ConfigError, loadConfig } from './config/load.ts'
-import { Gateway } from './gateway.ts'
-import { createLog } from './log.ts'
-import { loadPlugins, PluginLoadError } from './plugin/load.ts'
-import { version } from './version.ts'
+import { relative } from 'node:path'
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import type { ReachOptions, VerifyOptions } from './command/perimeter.ts'
+import { ConfigError } from './config/config-problem.ts'
+import { type Env, readEnv } from './config/env.ts'
+import { PluginLoadError } from './plugin/load.ts'
+import { packageFile, version } from './version.ts'
 
-/** Exit codes: public interface. */
-export const exitCodes = Object.freeze({ ok: 0, failed: 1, badConfig: 2, usage: 64 })
+/** Exit codes: public interface, and part of `--help`. */
+const exitCodes = Object.freeze({ ok: 0, failed: 1, badConfig: 2, usage: 64 })
+
+const afterHelp = `
+Without a command, sallyport starts.
+
+Environment: LOG_LEVEL (fatal, error, warn, info, debug, trace, silent; default info), SALLYPORT_CONFIG and
+SALLYPORT_PLUGINS (where --config and --plugins are not given).
+
+Signals: SIGHUP reloads. SIGTERM and SIGINT drain: not ready, still serving, then closing; a second one ends at once.
+
+Exit codes:
+  0   stopped with every request answered; or the configuration is fine
+  1   could not start (a port is taken), or requests had to be cut off at the drain deadline
+  2   bad configuration or plugin; standard error has one line for each mistake
+  64  bad usage: an unknown command or option, or an environment variable that cannot be used`
+
+const startHelp = `
+Examples:
+  $ sallyport start --config gateway.yaml
+  $ sallyport start --config /etc/sallyport/conf.d --plugins /etc/sallyport/plugins`
+
+const checkHelp = `
+Example:
+  $ sallyport check --config gateway.yaml && kubectl apply -k .`
+
+const verifyHelp = `
+Exit codes:
+  0   proven: only the gateway reaches its upstreams, now and whatever pods may come
+  1   refuted: the output names a way around the gateway, and the policy that allows it
+  2   not proven: it depends on the network plugin, or on something that is not declared
+  3   input that cannot be read
+
+Examples:
+  $ sallyport verify --config gateway.yaml --manifests k8s/
+  $ helm template gateway helm/sallyport | sallyport verify --config gateway.yaml --manifests - --manifests backends/`
+
+const reachHelp = `
+Without --from and --to it prints the whole matrix of declared workloads and ports.
+
+Exit codes: 0 allowed, 1 denied, 2 depends on the network plugin, 3 input that cannot be read.
+
+Example:
+  $ sallyport reach --manifests k8s/ --from shop/frontend --to shop/orders --port 8080`
 
 interface Options {
   config: string
   plugins?: string
 }
 
-const defaultConfig = 'routes/gateway.yaml'
-const environment = readEnv(process.env)
+class UsageError extends Error {}
 
-function program(): Command {
+function program(env: Env): Command {
   const command = new Command('sallyport')
     .description('An API gateway that is the only door.')
     .version(version)
     .exitOverride()
-    .addHelpText(
-      'after',
-      '\nExit codes: 0 fine, 1 failed while running, 2 bad configuration or plugin, 64 bad usage.'
-    )
+    .addHelpText('after', afterHelp)
   command
-    .command('start', { isDefault: true })
+    .command('start')
     .description('Starts the gateway and reloads it when its configuration changes (or on SIGHUP).')
-    .addOption(configOption())
-    .addOption(pluginsOption())
-    .action(start)
+    .addOption(configOption(env))
+    .addOption(pluginsOption(env))
+    .addHelpText('after', startHelp)
+    .action((options: Options) => start(options, env))
   command
     .command('check')
-    .description(
-      'Reads the configuration and says everything that is wrong with it, without starting anything.'
-    )
-    .addOption(configOption())
-    .addOption(pluginsOption())
+    .description('Reads the configuration and says everything that is wrong with it; starts nothing.')
+    .addOption(configOption(env))
+    .addOption(pluginsOption(env))
+    .addHelpText('after', checkHelp)
     .action(check)
+  command
+    .command('verify')
+    .description(
+      'Proves from Kubernetes manifests that the gateway is the only way to its upstreams, or shows the way around.'
+    )
+    .addOption(configOption(env))
+    .addOption(manifestsOption())
+    .option('--gateway <pods>', "the gateway's pods, NAMESPACE/key=value,…; default: from its Deployment")
+    .option(
+      '--perimeter <values>',
+      "the chart's `perimeter` values, as YAML; default: from the gateway's Deployment"
+    )
+    .addOption(
+      new Option('--format <format>', 'how the report is written')
+        .choices(['text', 'json', 'html'])
+        .default('text')
+    )
+    .option('--output <file>', 'where the report goes; default: standard output')
+    .addHelpText('after', verifyHelp)
+    .action(verify)
+  command
+    .command('reach')
+    .description('Says whether a connection may be made, and which policy and rule says so at each end.')
+    .addOption(manifestsOption())
+    .option('--from <end>', 'NAMESPACE/POD, NAMESPACE/label=value,… for a pod that may come, or an address')
+    .option('--to <end>', 'likewise')
+    .addOption(new Option('--port <port>', "the pod's port").argParser(readPort))
+    .addOption(
+      new Option('--protocol <protocol>', 'transport').choices(['TCP', 'UDP', 'SCTP']).default('TCP')
+    )
+    .addOption(
+      new Option('--format <format>', 'how the answer is written').choices(['text', 'json']).default('text')
+    )
+    .addHelpText('after', reachHelp)
+    .action(reach)
   return command
 }
 
-function configOption(): Option {
-  return new Option('-c, --config <path>', 'YAML file, or folder of them').default(
-    environment.configPath ?? defaultConfig
+function manifestsOption(): Option {
+  return new Option(
+    '-m, --manifests <path>',
+    'file or folder of manifests, or - for standard input; may be repeated'
   )
+    .argParser((path: string, before: string[] = []) => [...before, path])
+    .makeOptionMandatory()
 }
 
-function pluginsOption(): Option {
+function readPort(text: string): number {
+  const port = Number(text)
+  if (Number.isInteger(port) && port > 0 && port < 65_536) return port
+  throw new InvalidArgumentError('write a number from 1 to 65535.')
+}
+
+function configOption(env: Env): Option {
+  const option = new Option('-c, --config <path>', 'YAML file, or folder of them')
+  if (env.configPath !== undefined) return option.default(env.configPath)
+  const own = packageFile('routes/gateway.yaml')
+  const fromHere = relative(process.cwd(), own)
+  return option.default(fromHere.startsWith('..') ? own : fromHere, 'routes/gateway.yaml of sallyport itself')
+}
+
+function pluginsOption(env: Env): Option {
   const option = new Option('-p, --plugins <folder>', 'folder of custom plugins (.js, .mjs, .ts)')
-  return environment.pluginFolder === undefined ? option : option.default(environment.pluginFolder)
+  return env.pluginFolder === undefined ? option : option.default(env.pluginFolder)
 }
 
-async function start(options: Options): Promise<void> {
-  const log = createLog(environment.logLevel)
-  const gateway = new Gateway({ config: options.config, plugins: options.plugins, log })
-  process.on('SIGHUP', () => void gateway.reload())
-  await gateway.start()
-  // The drain keeps its own deadlines; the delay here only catches one that hangs.
-  closeWithGrace(
-    { delay: 600_000, logger: false, skip: ['SIGHUP', 'beforeExit'] },
-    async ({ signal, err }) => {
-      if (err !== undefined) {
-        log.fatal({ err }, 'an error that nobody caught')
-        return gateway.close()
-      }
-      log.info({ signal }, 'asked to stop')
-      // A rejection makes the exit code 1: some request was cut off.
-      if (!(await gateway.drain())) throw new Error('the drain deadline has passed')
-      log.info('stopped')
-    }
-  )
+/** The commands are loaded when they run: `--help` and a wrong word need no gateway. */
+async function start(options: Options, env: Env): Promise<void> {
+  const command = await import('./command/start.ts')
+  await command.start(options, env)
 }
 
 async function check(options: Options): Promise<void> {
-  const plugins = await loadPlugins(builtins, options.plugins)
-  const { config } = await loadConfig(options.config, { plugins, env: process.env })
-  const routes = Object.keys(config.routes).length
-  const upstreams = Object.keys(config.upstreams).length
-  process.stdout.write(`${options.config}: fine, ${routes} routes, ${upstreams} upstreams\n`)
+  const command = await import('./command/check.ts')
+  process.stdout.write(await command.check(options))
+  // A plugin that leaves a timer behind must not keep a finished check.
+  process.exit(exitCodes.ok)
+}
+
+async function verify(options: VerifyOptions): Promise<void> {
+  const command = await import('./command/perimeter.ts')
+  process.exitCode = await command.verify(options)
+}
+
+async function reach(options: ReachOptions): Promise<void> {
+  const command = await import('./command/perimeter.ts')
+  process.exitCode = await command.reach(options)
+}
+
+/** `sallyport` and `sallyport --config PATH` mean `start`; an unknown word stays what it is and is refused. */
+function withVerb(args: readonly string[]): readonly string[] {
+  const [first] = args
+  const isForProgram = first !== undefined && ['-h', '--help', '-V', '--version'].includes(first)
+  return first === undefined || (first.startsWith('-') && !isForProgram) ? ['start', ...args] : args
+}
+
+function environment(): Env {
+  try {
+    return readEnv(process.env)
+  } catch (error) {
+    throw new UsageError((error as Error).message)
+  }
 }
 
 function exitCodeOf(error: unknown): number {
+  // Commander has said what is wrong already.
   if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage
-  if (error instanceof ConfigError || error instanceof PluginLoadError) {
-    process.stderr.write(`${error.message}\n`)
+  const { message } = error as Error
+  if (error instanceof ConfigError) {
+    process.stderr.write(`${message}\n`)
     return exitCodes.badConfig
   }
-  process.stderr.write(`${sentenceOf(error as SystemError)}\n`)
-  return exitCodes.failed
-}
-
-type SystemError = NodeJS.ErrnoException & { address?: string; port?: number }
-
-function sentenceOf({ code, address, port, message }: SystemError): string {
-  if (code !== 'EADDRINUSE') return message
-  return `Port ${port} of ${address} is taken. End what listens there, or change \`listeners\` in the configuration.`
+  process.stderr.write(`${message.replaceAll(/\s*\n\s*/g, ' ')}\n`)
+  if (error instanceof PluginLoadError) return exitCodes.badConfig
+  return error instanceof UsageError ? exitCodes.usage : exitCodes.failed
 }
 
 try {
-  await program().parseAsync()
+  await program(environment()).parseAsync(withVerb(process.argv.slice(2)), { from: 'user' })
 } catch (error) {
-  process.exitCode = exitCodeOf(error)
+  // Not `process.exitCode`: what a plugin has left behind must not keep a process that has failed.
+  process.exit(exitCodeOf(error))
 }

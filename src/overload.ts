@@ -2,10 +2,12 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 import type { Registry } from './registry.ts'
 
 const interval = 100
+/** So many late timers in a row are load; fewer are a garbage collection or the building of a generation. */
+const sustained = 3
 
 /**
  * Whether the event loop is so late that new work would only make it worse. A timer that is due every 100 ms says how late
- * the loop is; two late ones in a row count, so that one garbage collection sheds nothing.
+ * the loop is; only a lag that lasts counts.
  */
 export class OverloadGuard {
   /** Set by the configuration in force, in ms. */
@@ -16,7 +18,10 @@ export class OverloadGuard {
   readonly #timer: NodeJS.Timeout
   readonly #delay = monitorEventLoopDelay({ resolution: 10 })
 
-  constructor(registry: Registry) {
+  readonly #shed: boolean
+
+  constructor(registry: Registry, shed = true) {
+    this.#shed = shed
     this.#due = performance.now() + interval
     this.#timer = setInterval(() => this.sample(performance.now() - this.#due), interval).unref()
     this.#delay.enable()
@@ -32,7 +37,14 @@ export class OverloadGuard {
   sample(lag: number): void {
     this.#due = performance.now() + interval
     this.#late = lag > this.maxLag ? this.#late + 1 : 0
-    this.isOverloaded = this.#late >= 2
+    this.isOverloaded = this.#shed && this.#late >= sustained
+  }
+
+  /** Forgets what was measured so far: what the start itself did is no load. */
+  reset(): void {
+    this.#due = performance.now() + interval
+    this.#late = 0
+    this.isOverloaded = false
   }
 
   close(): void {

@@ -35,7 +35,6 @@ export function sendProblem(
   const body = problemBody(refusal, requestId)
   const length = Buffer.byteLength(body)
   const headers: Record<string, number | string | string[] | undefined> = {
-    ...refusal.headers,
     'content-type': problemType,
     'content-length': length,
     'cache-control': 'no-store',
@@ -45,7 +44,7 @@ export function sendProblem(
   // Fastify puts an upstream's header on the raw response before the first byte of its body: none of it is ours.
   for (const name of response.getHeaderNames()) response.removeHeader(name)
   try {
-    response.writeHead(refusal.status, kept === null ? headers : { ...kept, ...headers })
+    response.writeHead(refusal.status, { ...kept, ...refusal.headers, ...headers })
   } catch {
     // A plugin has set a header that cannot be sent. The refusal can.
     response.writeHead(refusal.status, headers)

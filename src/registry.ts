@@ -71,6 +71,19 @@ export const metricCatalogue = [
     '1 when the newest configuration is in force, 0 when an older one had to stay.'
   ),
   entry('config_info', 'gauge', ['hash'], 'Always 1; the hash of the configuration in force.'),
+  entry('websocket_connections', 'gauge', ['route'], 'WebSocket connections that are open.'),
+  entry(
+    'websocket_messages_total',
+    'counter',
+    ['route', 'direction'],
+    'WebSocket messages; direction is in (from the client) or out (to the client).'
+  ),
+  entry(
+    'grpc_responses_total',
+    'counter',
+    ['route', 'grpc_status'],
+    'gRPC calls by the status that the client got.'
+  ),
   entry(
     'event_loop_lag_seconds',
     'gauge',
@@ -100,6 +113,7 @@ export interface Cell {
 }
 
 const separator = '\u0000'
+const namePattern = /^[a-z][a-z0-9_]*$/
 
 /** What counters, gauges and histograms have in common: children by label values, that go when their route goes. */
 abstract class Family<Child> {
@@ -208,6 +222,11 @@ export class Registry {
 
   constructor() {
     for (const metric of metricCatalogue) this.declare(metric)
+    // A counter that appears with its first increase hides that increase from `rate()`.
+    for (const result of ['success', 'error']) this.number('config_reloads_total').child(result)
+    for (const metric of ['config_last_reload_successful', 'event_loop_lag_seconds'] as const)
+      this.number(metric).child()
+    this.number('rate_limit_store_errors_total').child('memory')
   }
 
   /** A counter or gauge of the catalogue. */
@@ -231,9 +250,17 @@ export class Registry {
   declare(metric: MetricEntry): Family<unknown> {
     const known = this.#families.get(metric.name)
     if (known !== undefined) {
-      if (known.type === metric.type) return known
-      throw new Error(`the metric ${known.name} is a ${known.type}, not a ${metric.type}`)
+      if (known.type !== metric.type) {
+        throw new Error(`the metric ${known.name} is a ${known.type}, not a ${metric.type}`)
+      }
+      if (known.labelNames.join() !== metric.labels.join()) {
+        throw new Error(`the metric ${known.name} has the labels ${known.labelNames.join(', ') || '(none)'}`)
+      }
+      return known
     }
+    // One bad name would make the whole scrape unreadable.
+    const bad = [metric.name, ...metric.labels].find(name => !namePattern.test(name))
+    if (bad !== undefined) throw new Error(`"${bad}" is no name for a metric or a label`)
     const family = metric.type === 'histogram' ? new HistogramFamily(metric) : new NumberFamily(metric)
     this.#families.set(metric.name, family)
     // prom-client asks a metric for nothing but `name`, `get` and `reset`; its types say more.
@@ -243,16 +270,20 @@ export class Registry {
 
   /** Series of routes that are gone go too. `none` stays. */
   retainRoutes(names: Iterable<string>): void {
-    const routes = new Set(names).add('none')
-    for (const family of this.#families.values()) {
-      if (family.labelNames.includes('route')) family.retain('route', routes)
-    }
+    this.#retain('route', new Set(names).add('none'))
   }
 
   retainUpstreams(names: Iterable<string>): void {
-    const upstreams = new Set(names)
+    this.#retain('upstream', new Set(names))
+  }
+
+  retainIssuers(names: Iterable<string>): void {
+    this.#retain('issuer', new Set(names))
+  }
+
+  #retain(label: string, values: ReadonlySet<string>): void {
     for (const family of this.#families.values()) {
-      if (family.labelNames.includes('upstream')) family.retain('upstream', upstreams)
+      if (family.labelNames.includes(label)) family.retain(label, values)
     }
   }
 

@@ -11,6 +11,8 @@ import type { RouteServices } from './route/build.ts'
 import type { LimitStore } from './store/contract.ts'
 import { MemoryLimitStore } from './store/memory.ts'
 
+type Environment = Readonly<Record<string, string | undefined>>
+
 /**
  * What outlives generations: keys, limits, connections, caches and numbers. Made once per process, so that a reload neither
  * fetches keys again nor resets a limit.
@@ -22,8 +24,10 @@ export class Services {
   readonly issuers: IssuerRegistry
   readonly upstreams: UpstreamRegistry
   readonly caches = new Map<string, PluginCache<unknown>>()
+  readonly #env: Environment
 
-  constructor(log: Logger, registry: Registry) {
+  constructor(log: Logger, registry: Registry, env: Environment = process.env) {
+    this.#env = env
     this.log = log
     this.registry = registry
     this.limits = new MemoryLimitStore()
@@ -35,7 +39,7 @@ export class Services {
   async upstream(config: Config, name: string): Promise<Upstream> {
     const upstream = config.upstreams[name]
     if (upstream === undefined) throw new Error(`there is no upstream "${name}"`)
-    const ca = upstream.tls?.ca === undefined ? undefined : await readSecret(upstream.tls.ca)
+    const ca = upstream.tls?.ca === undefined ? undefined : await readSecret(upstream.tls.ca, this.#env)
     return this.upstreams.get(name, upstream, ca === undefined ? null : { ca })
   }
 
@@ -56,12 +60,16 @@ export class Services {
     }
   }
 
-  /** Lets go of what only configurations before `config` have used. */
-  async retain(config: Config, upstreams: ReadonlySet<Upstream>): Promise<void> {
-    this.registry.retainRoutes(Object.keys(config.routes))
-    this.registry.retainUpstreams(Object.keys(config.upstreams))
-    this.issuers.retain(config.issuers)
-    const routes = new Set(Object.keys(config.routes))
+  /**
+   * Lets go of what none of `configs` uses: those in force and those that still have requests under way, so that a
+   * request that ends late neither misses its keys nor brings back a series that has gone.
+   */
+  async retain(configs: readonly Config[], upstreams: ReadonlySet<Upstream>): Promise<void> {
+    const routes = new Set(configs.flatMap(config => Object.keys(config.routes)))
+    this.registry.retainRoutes(routes)
+    this.registry.retainUpstreams(configs.flatMap(config => Object.keys(config.upstreams)))
+    this.registry.retainIssuers(configs.flatMap(config => Object.keys(config.issuers)))
+    this.issuers.retain(...configs.map(config => config.issuers))
     for (const key of this.caches.keys()) {
       if (!routes.has(key.slice(0, key.indexOf('/')))) this.caches.delete(key)
     }

@@ -41,7 +41,13 @@ export async function buildGateway(
   const config = join(folder, 'gateway.yaml')
   await writeFile(config, withListeners(yaml))
   const lines: Record<string, unknown>[] = []
-  const gateway = new Gateway({ config, watch: false, log: createLog('debug', collect(lines)), ...options })
+  const gateway = new Gateway({
+    config,
+    watch: false,
+    shed: false,
+    log: createLog('debug', collect(lines)),
+    ...options
+  })
   t.teardown(() => gateway.close())
   const { http, admin } = await gateway.start()
   const url = http as string
@@ -66,7 +72,17 @@ const listeners = `listeners:
 `
 
 export function withListeners(yaml: string): string {
-  return yaml.startsWith('listeners:') ? yaml : `${listeners}${yaml}`
+  const patient = withPatience(yaml)
+  return yaml.startsWith('listeners:') ? patient : `${listeners}${patient}`
+}
+
+/** A machine that is busy with other tests is no reason to shed load, unless the test is about that. */
+function withPatience(yaml: string): string {
+  const overload = 'overload: { eventLoopLag: 60s }'
+  if (yaml.includes('overload:') || /^limits:\s*$/m.test(yaml)) return yaml
+  if (yaml.includes('limits: {')) return yaml.replace('limits: {', `limits: { ${overload},`)
+  // Before it: tests write on at the end of their configuration.
+  return `limits: { ${overload} }\n${yaml}`
 }
 
 function collect(lines: Record<string, unknown>[]): Writable {

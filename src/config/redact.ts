@@ -24,9 +24,14 @@ function hide(value: unknown, byName: boolean, inSecret = false): unknown {
   return Object.fromEntries(
     Object.entries(value).map(([key, child]) => [
       key,
-      hide(child, byName, inSecret || (byName && looksSecret(key)))
+      hide(child, byName, inSecret || (byName && hidesValues(key)))
     ])
   )
+}
+
+/** What a plugin sets on requests (`headers`: `set`) may be a credential whatever its name is. */
+function hidesValues(key: string): boolean {
+  return key === 'set' || looksSecret(key)
 }
 
 function isReference(value: object): boolean {

@@ -42,7 +42,7 @@ function malformed(detail: string, status = 400): Refusal {
 const kTraits = Symbol('sallyport.traits')
 type JudgedRequest = IncomingMessage & { [kTraits]?: number }
 
-const report: HeaderReport = { finding: finding.none, underscores: false, host: null }
+const report: HeaderReport = { finding: finding.none, underscores: false, nominates: false, host: null }
 
 /**
  * Judges one parsed HTTP/1 request before anything else sees it. A target in absolute-form is turned into origin-form
@@ -81,6 +81,7 @@ export function judgeRequest(request: IncomingMessage, options: GateOptions): Re
   if (found === malformedTarget) return refusals.target
   if (found === longTarget) return refusals.targetTooLong
 
+  if (report.nominates) dropNominated(request)
   const all = report.underscores ? found | traits.underscores : found
   if (all !== 0) (request as JudgedRequest)[kTraits] = all
   return null
@@ -89,6 +90,14 @@ export function judgeRequest(request: IncomingMessage, options: GateOptions): Re
 /** Flags of `traits` that the route has to allow: underscores in header names, escapes of separators in the path. */
 export function requestTraits(request: IncomingMessage): number {
   return (request as JudgedRequest)[kTraits] ?? 0
+}
+
+/** RFC 9110 7.6.1: such a field is for us alone. It must not be there for routing and policy when the upstream never sees it. */
+function dropNominated({ headers }: IncomingMessage): void {
+  for (const option of (headers.connection ?? '').split(',')) {
+    const name = option.trim().toLowerCase()
+    if (name !== 'upgrade' && name !== 'connection') delete headers[name]
+  }
 }
 
 function refusalFor(found: HeaderReport['finding']): Refusal {

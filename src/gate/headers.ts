@@ -26,6 +26,8 @@ export interface HeaderReport {
   finding: Finding
   /** Whether a name holds `_`. */
   underscores: boolean
+  /** Whether `Connection` names fields, which then end here. */
+  nominates: boolean
   /** The Host header; null when there is none. */
   host: string | null
 }
@@ -78,6 +80,7 @@ export function judgeHeaders(rawHeaders: readonly string[], isOld: boolean, repo
   let seen = 0
   report.finding = finding.none
   report.underscores = false
+  report.nominates = false
   report.host = null
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i]!
@@ -90,10 +93,12 @@ export function judgeHeaders(rawHeaders: readonly string[], isOld: boolean, repo
       continue
     }
     if (name.length === 10 && isSame(name, 'connection')) {
+      if (isPlain(rawHeaders[i + 1]!)) continue
       if (!isHarmless(rawHeaders[i + 1]!)) {
         report.finding = finding.connection
         return
       }
+      report.nominates = true
       continue
     }
     const bit = singleBit(name)
@@ -141,9 +146,13 @@ function isLength(value: string): boolean {
   return value.length <= 15 && (value.length === 1 || value.charCodeAt(0) !== 0x30)
 }
 
+/** What nearly every Connection header says. */
+function isPlain(value: string): boolean {
+  return value === 'keep-alive' || value === 'close' || value === 'Upgrade' || value === 'upgrade'
+}
+
 /** Whether a Connection header takes away nothing that we need. */
 function isHarmless(value: string): boolean {
-  if (value === 'keep-alive' || value === 'close' || value === 'Upgrade' || value === 'upgrade') return true
   for (const option of value.split(',')) if (isProtected(option.trim())) return false
   return true
 }

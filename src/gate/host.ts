@@ -8,7 +8,8 @@ for (const character of 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012
 
 /**
  * Whether a Host header (RFC 9110 7.2) names a host and at most a port: `name`, `name:8080`, `192.0.2.1`, `[2001:db8::1]:443`.
- * User information, escapes, lists, empty names and empty labels are refused: nobody agrees on what they mean.
+ * User information, escapes, lists, empty names and empty labels are refused: nobody agrees on what they mean. So is the dot
+ * at the end: `api.example.com.` is another host to the router and the same one to most upstreams.
  */
 export function isHost(value: string): boolean {
   const length = value.length
@@ -25,7 +26,7 @@ export function isHost(value: string): boolean {
       label = i + 1
     }
   }
-  if (i === 0) return false
+  if (i === label) return false
   return i === length || isPort(value, i + 1)
 }
 

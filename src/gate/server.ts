@@ -14,6 +14,12 @@ import { judgeParserError, type ParserError, type ParserVerdict } from './parser
 import { writeRawProblem } from './raw-problem.ts'
 import { systemTimers, type Timers } from './timers.ts'
 
+/**
+ * Most requests of one connection under way at once, as with the streams of HTTP/2: one packet holds hundreds, and would take
+ * every place of an upstream. The last one is told to close; a client may send the others again (RFC 9112, 9.3.2).
+ */
+const maxPipelined = 100
+
 /** A request that was answered here, because it never became one that a handler could see. */
 export interface RefusedRequest {
   status: number
@@ -117,7 +123,7 @@ export function createHttpServer(
       connection.stopReading()
       return
     }
-    if (connection.hasDeclinedUpgrade) {
+    if (connection.hasDeclinedUpgrade || connection.pending.length >= maxPipelined - 1) {
       connection.isSealed = true
       response.shouldKeepAlive = false
     }

@@ -109,11 +109,15 @@ export class IssuerRegistry {
   }
 
   /**
-   * Closes every issuer but these: the `issuers` of the configuration in force, once a reload has succeeded or failed.
-   * A closed one fetches nothing more; requests under way are still judged with the keys that it has.
+   * Closes every issuer but these: the `issuers` of every configuration that still has requests, once a reload has
+   * succeeded or failed. A closed one fetches nothing more.
    */
-  retain(issuers: Readonly<Record<string, IssuerSettings>>): void {
-    const kept = new Set(Object.entries(issuers).map(([name, settings]) => identityOf(name, settings)))
+  retain(...configurations: readonly Readonly<Record<string, IssuerSettings>>[]): void {
+    const kept = new Set(
+      configurations.flatMap(issuers =>
+        Object.entries(issuers).map(([name, settings]) => identityOf(name, settings))
+      )
+    )
     for (const [key, issuer] of this.#issuers) {
       if (kept.has(key)) continue
       issuer.close()
@@ -123,7 +127,7 @@ export class IssuerRegistry {
   }
 
   close(): void {
-    this.retain({})
+    this.retain()
   }
 
   /** For the gauge, when one of two issuers of a name (before and after a reload) has gone. */

@@ -57,8 +57,9 @@ export class HookWatch {
     const addHook = context.addHook as AddHook
     context.addHook = function watchedAddHook(this: FastifyInstance, name: string, ...rest: unknown[]) {
       if (answerHooks.has(name)) watch.seesAnswers = true
-      if (laterHooks.has(name)) watch.#mark(this, name, addHook)
-      return addHook.call(this, name, ...rest)
+      if (!laterHooks.has(name)) return addHook.call(this, name, ...rest)
+      watch.#mark(this, name, addHook)
+      return addHook.call(this, name, ...rest.map(neverThrowsNothing))
     } as typeof context.addHook
   }
 
@@ -81,6 +82,24 @@ export class HookWatch {
     ): void {
       exchangeOf(request.raw).running = plugin
       done(null, payload)
+    }
+  }
+}
+
+type Hook = (this: unknown, ...given: unknown[]) => unknown
+
+/**
+ * Fastify takes a hook that throws null or undefined for the end of the chain, and the hooks behind it are never asked. A chain
+ * of `onRequest` hooks is counted; later hooks of different plugins have no such count.
+ */
+function neverThrowsNothing(hook: unknown): unknown {
+  // An async function cannot throw, and Fastify tells the two apart.
+  if (typeof hook !== 'function' || hook.constructor.name === 'AsyncFunction') return hook
+  return function guardedHook(this: unknown, ...given: unknown[]): unknown {
+    try {
+      return (hook as Hook).apply(this, given)
+    } catch (error) {
+      throw error ?? new Error('a hook threw nothing')
     }
   }
 }

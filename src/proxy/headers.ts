@@ -39,15 +39,16 @@ const notForwarded = new Set([...hopByHop, ...ours])
 const notReturned = new Set([...hopByHop, 'x-sallyport-identity'])
 
 /**
- * Whether a client's header of this (lower case) name goes to the upstream. Spellings that a backend may fold into one
- * of ours (`x_forwarded_user`, `x.forwarded.user`: CGI, WSGI and PHP all do) count as ours.
+ * Whether a header of this name goes to the upstream. Spellings that a backend may fold into one of ours count as ours: CGI
+ * and WSGI read `x_forwarded_user` so, PHP `x.forwarded.user`, lighttpd even `x~forwarded~user`.
  */
 export function isForwarded(name: string): boolean {
-  const canonical = name.replaceAll(/[_.]/g, '-')
+  const canonical = name.toLowerCase().replaceAll(/[^a-z0-9]/g, '-')
   return !notForwarded.has(canonical) && !ourPrefixes.some(prefix => canonical.startsWith(prefix))
 }
 
-// Names repeat from request to request, but clients choose them: the memory is bounded.
+// Names repeat from request to request, but clients choose them: the memory is bounded, and begins again when it is full, or
+// whoever fills it first would keep everybody else's names out for good.
 const maxKnownNames = 2000
 const knownNames = new Map<string, boolean>()
 
@@ -55,7 +56,8 @@ function isForwardedName(name: string): boolean {
   const known = knownNames.get(name)
   if (known !== undefined) return known
   const answer = isForwarded(name)
-  if (knownNames.size < maxKnownNames) knownNames.set(name, answer)
+  if (knownNames.size >= maxKnownNames) knownNames.clear()
+  knownNames.set(name, answer)
   return answer
 }
 
@@ -162,6 +164,7 @@ function encodeGroups(groups: readonly string[]): string {
 /** A claim as a header value: printable ASCII as it is, everything else percent-encoded, and never endless. */
 export function encodeClaim(claim: string): string {
   const cut = claim.slice(0, maxClaimLength).toWellFormed()
+  // By code point: half of an emoji cannot be encoded, and would throw.
   return cut.replaceAll(/[^\x21-\x24\x26-\x2b\x2d-\x7e]/gu, encodeURIComponent)
 }
 
@@ -226,6 +229,14 @@ export function faultyFraming(status: number, raw: readonly Buffer[]): string | 
   return null
 }
 
+export function isChunked(raw: readonly Buffer[]): boolean {
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] as Buffer
+    if (name.length === 17 && headerName(name) === 'transfer-encoding') return true
+  }
+  return false
+}
+
 const maxKnownResponseNames = 1000
 const lowerCased = new Map<string, string>()
 
@@ -234,6 +245,7 @@ function headerName(raw: Buffer): string {
   const known = lowerCased.get(name)
   if (known !== undefined) return known
   const lower = name.toLowerCase()
-  if (lowerCased.size < maxKnownResponseNames) lowerCased.set(name, lower)
+  if (lowerCased.size >= maxKnownResponseNames) lowerCased.clear()
+  lowerCased.set(name, lower)
   return lower
 }

@@ -8,7 +8,13 @@ import { enter, noTicket, resting } from './admission.ts'
 import { announcesTooMuch, CountedBody, hasBody } from './body.ts'
 import type { Endpoint, UpstreamRequest } from './endpoint.ts'
 import { reasonOf } from './failures.ts'
-import { type ForwardOptions, faultyFraming, forwardedHeaders, returnedHeaders } from './headers.ts'
+import {
+  type ForwardOptions,
+  faultyFraming,
+  forwardedHeaders,
+  isChunked,
+  returnedHeaders
+} from './headers.ts'
 import { ReplyStream } from './reply-stream.ts'
 import { isRepeatable, type RetryableFailure } from './retry.ts'
 import type { Rewrite, RewriteLocation } from './rewrite.ts'
@@ -23,6 +29,8 @@ export interface ProxyTarget {
   /** Milliseconds until the head of the answer. */
   readonly responseTimeout: number
   readonly isPublic: boolean
+  /** How many plugins stand on the route. */
+  readonly chainLength: number
   /** Some plugin has hooks on answers or errors: those go through Fastify's reply instead of straight out. */
   readonly viaReply: boolean
   readonly upstreamDuration: Histogram
@@ -31,13 +39,19 @@ export interface ProxyTarget {
 }
 
 /**
- * The handler behind @fastify/http-proxy: instead of `reply.from` it dispatches on undici and writes the answer straight
- * into the raw response, because the copies in between cost a third of a request (docs/benchmarks.md).
+ * The `preHandler` that @fastify/http-proxy is given. Instead of `reply.from` it dispatches on undici and writes the answer
+ * straight into the raw response, because the copies in between cost a third of a request (docs/benchmarks.md). It never
+ * calls `done`, so the package's own handler does not run: that parses the target three times over as a URL, which the gate
+ * has judged already and which is forwarded as it is.
  */
-export function createProxyHandler(target: ProxyTarget) {
-  return function proxyRequest(request: FastifyRequest, reply: FastifyReply): FastifyReply {
+export function createProxyHook(target: ProxyTarget) {
+  return function proxyRequest(request: FastifyRequest, reply: FastifyReply): void {
     const exchange = exchangeOf(request.raw)
     exchange.running = null
+    // Fastify takes a hook that throws null or undefined for the end of the chain: the plugins behind it were never asked.
+    if (exchange.passed !== target.chainLength) {
+      throw new Refusal('plugin.failed', { detail: 'the chain ended before its last plugin' })
+    }
     // No 2xx without an allow decision on record: a chain that forgot to decide is a defect, and closed.
     if (!target.isPublic && exchange.identity === null) {
       throw new Refusal('plugin.failed', { detail: 'the chain ended without an identity' })
@@ -51,9 +65,11 @@ export function createProxyHandler(target: ProxyTarget) {
     const call = new ProxyCall(target, exchange, reply, ticket)
     if (!target.viaReply) reply.hijack()
     call.start()
-    return reply
   }
 }
+
+/** Bytes of a body up to which copying it into the head's string is cheaper than sending both as they are. */
+const maxJoined = 4096
 
 /** More interim answers (1xx) than this before the final one is a flood. */
 const maxInterim = 16
@@ -124,10 +140,9 @@ class ProxyCall implements UpstreamCall {
         headers: this.#headers,
         body: this.#body,
         servername: endpoint.servername,
-        headersTimeout: responseTimeout,
-        // undici closes the connection after each HEAD, for servers that send a body all the same (its issue 258). Such a
-        // body is refused by its parser as an answer that nobody asked for, and the connection goes then.
-        reset: method === ('HEAD' as string) ? false : undefined
+        // undici closes the connection after each HEAD (its issue 258), and that stays so: the body that a careless server sends
+        // all the same may come when the connection is another client's, and would be that client's answer.
+        headersTimeout: responseTimeout
       } as UpstreamRequest,
       this
     )
@@ -172,6 +187,12 @@ class ProxyCall implements UpstreamCall {
       return true
     }
     this.#expected = request.method === 'HEAD' ? -1 : contentLength(headers)
+    if (this.#isNotModified && isChunked(raw)) {
+      // A 304 has no body, but chunks that come late would be read as the next answer: the connection is not used again.
+      this.onComplete()
+      this.#abort?.()
+      return true
+    }
     // Node holds the head back for the first bytes of the body. Of a stream (no length) those may be a long time coming.
     if (this.#expected === -1 && this.#stream === null) process.nextTick(flushHead, this.#exchange)
     return true
@@ -183,8 +204,10 @@ class ProxyCall implements UpstreamCall {
     if (this.#stream !== null) return this.#stream.push(chunk)
     const { response } = exchange
     if (exchange.bytesOut === this.#expected) {
-      // The last bytes go out with the end, in one write.
-      response.end(chunk)
+      // The last bytes go out with the end, in one write; a short body even in one string with the head, which saves the
+      // system a gathering write and Node the bookkeeping for it.
+      if (chunk.length <= maxJoined) response.end(chunk.toString('latin1'), 'latin1')
+      else response.end(chunk)
       return true
     }
     if (response.write(chunk)) return true

@@ -26,8 +26,10 @@ export class ReplyStream extends Readable {
     options?: { end?: boolean }
   ): Destination {
     if (!(destination instanceof ServerResponse)) {
+      const { destroy } = destination as { destroy?(error: Error): void }
       destination.on('error', ignore)
-      this.on('error', error => (destination as { destroy?(error: Error): void }).destroy?.(error))
+      if (this.errored !== null) destroy?.call(destination, this.errored)
+      else this.on('error', error => destroy?.call(destination, error))
     }
     return super.pipe(destination, options)
   }

@@ -29,6 +29,10 @@ export class UpstreamRegistry {
     return upstream
   }
 
+  get size(): number {
+    return this.#known.size
+  }
+
   /** Closes the upstreams that none of `used` is. */
   async retain(used: ReadonlySet<Upstream>): Promise<void> {
     const gone = [...this.#known].filter(([, upstream]) => !used.has(upstream))

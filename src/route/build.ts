@@ -8,7 +8,7 @@ import type { OutcomeListener } from '../outcome.ts'
 import { type ChainLink, HookWatch, markPassed } from '../plugin/chain.ts'
 import type { Phase, RouteInstance } from '../plugin/define.ts'
 import { createPluginGateway, type PluginServices } from '../plugin/gateway.ts'
-import { createProxyHandler } from '../proxy/http.ts'
+import { createProxyHook } from '../proxy/http.ts'
 import { compileLocation, compileRewrite } from '../proxy/rewrite.ts'
 import { type Upstream, unusedClient } from '../proxy/upstream.ts'
 import type { Cell, Registry } from '../registry.ts'
@@ -97,7 +97,8 @@ async function registerPlugin(
   const instance = Object.create(context, { gateway: { value: gateway } }) as RouteInstance
   try {
     await plugin.register(instance, options as Record<string, unknown>)
-    // A Fastify plugin that it registered without waiting is loaded now: its hooks belong here, not behind the whole chain.
+    // A Fastify plugin that it registered without waiting is loaded now: its hooks are this plugin's, and the proxy is made
+    // for them.
     await context.after()
   } catch (error) {
     throw new Error(`route ${route.name}: plugin ${plugin.name}: ${(error as Error).message}`, {
@@ -125,13 +126,14 @@ async function registerProxy(
 ): Promise<void> {
   const { upstream, config, path } = route
   const { registry } = services
-  const handler = createProxyHandler({
+  const proxyRequest = createProxyHook({
     upstream,
     rewrite: compileRewrite(path, config.rewrite?.path),
     location: compileLocation(upstream.config.endpoints, path, config.rewrite?.path),
     forward: { preserveHost: config.rewrite?.host === 'preserve', isTrusted: services.isTrusted },
     responseTimeout: config.timeout ?? upstream.config.timeouts.response,
     isPublic: config.public,
+    chainLength: route.chain.length,
     viaReply,
     upstreamDuration: registry.histogram('upstream_request_duration_seconds').child(upstream.name),
     upstreamErrors: (reason: Reason) => registry.number('upstream_errors_total').child(upstream.name, reason),
@@ -142,6 +144,6 @@ async function registerProxy(
     routes: [route.address],
     httpMethods: [...context.supportedMethods],
     undici: unusedClient(upstream) as never,
-    handler: handler as never
+    preHandler: proxyRequest as never
   })
 }

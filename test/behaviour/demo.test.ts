@@ -51,7 +51,7 @@ t.test('a port that is taken is said in a sentence', async t => {
   const start = run(process.execPath, [join(root, 'src/main.ts'), 'start', '--config', config])
   await t.rejects(start, {
     code: 1,
-    stderr: `Port ${port} of 127.0.0.1 is taken. End what listens there, or change \`listeners\` in the configuration.\n`
+    stderr: `listeners.http: port ${port} of 127.0.0.1 is taken. End what listens there, or change \`listeners\` in the configuration.\n`
   })
 })
 

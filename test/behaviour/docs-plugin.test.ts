@@ -85,7 +85,7 @@ t.test('without its file a plugin is not known, with it the same configuration i
     stderr: /9:9 {2}routes\.orders\.plugins\[1\] {2}no plugin is named "tenant-header"/
   })
   await copyFile(example, join(plugins, 'tenant-header.ts'))
-  t.match((await run(process.execPath, check, { cwd: root })).stdout, 'fine, 1 routes, 1 upstreams')
+  t.match((await run(process.execPath, check, { cwd: root })).stdout, 'fine, 1 route, 1 upstream')
 })
 
 t.test('a plugin file dropped into the folder changes what a route does, with no other change', async t => {

@@ -296,7 +296,7 @@ const endings: Record<string, Ending> = {
       send(
         t,
         gateway,
-        'POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n800\r\n' + 'a'.repeat(2048)
+        `POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n800\r\n${'a'.repeat(2048)}`
       ),
     expected: { status: 413, reason: 'protocol.size' }
   }

@@ -38,7 +38,7 @@ routes:
     plugins: [
       {
         name: 'headers',
-        options: { request: { set: { authorization: '[redacted]', 'x-frame-options': 'DENY' } } }
+        options: { request: { set: { authorization: '[redacted]', 'x-frame-options': '[redacted]' } } }
       },
       {
         name: 'custom',

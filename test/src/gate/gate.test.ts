@@ -11,8 +11,15 @@ function parsed(url: string, ...rawHeaders: string[]): IncomingMessage {
     httpVersionMinor: 1,
     method: 'GET',
     url,
-    rawHeaders: headers
-  } as IncomingMessage
+    rawHeaders: headers,
+    headers: Object.fromEntries(pairs(headers))
+  } as unknown as IncomingMessage
+}
+
+function pairs(raw: string[]): [string, string][] {
+  return raw.flatMap((name, i): [string, string][] =>
+    i % 2 === 0 ? [[name.toLowerCase(), raw[i + 1]!]] : []
+  )
 }
 
 t.test('a good request carries no traits', async t => {

@@ -64,7 +64,7 @@ t.test('headers of the application are forwarded', async t => {
   }
 })
 
-t.test('a claim is always one value that can stand in a list, and short', async t => {
+t.test('a claim is always one value that can stand in a list, and short', async _t => {
   fc.assert(
     fc.property(fc.string({ unit: 'binary', maxLength: 3000 }), claim => {
       const encoded = encodeClaim(claim)

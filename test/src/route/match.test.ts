@@ -28,7 +28,7 @@ function nameOf(routes: readonly Matchable[], question: Partial<Question>): stri
 /** What a segment means, whatever its spelling. */
 function meaning(segment: string): string {
   return segment
-    .replace(/%25|%2f|%5c/gi, escape => `\0${escape.toUpperCase()}`)
+    .replace(/%25|%2f|%5c/gi, found => `\0${found.toUpperCase()}`)
     .replaceAll(/%(?!25|2f|5c)../gi, '$&')
 }
 
