@@ -51,7 +51,15 @@ export function verdictOf(openings: readonly Opening[]): Claim['verdict'] {
 
 /** All that is meant to be open in a namespace. */
 export function allowedInto({ gateway, upstreams, declared }: Case, namespace: string): Edge[] {
-  const all = [...upstreams.map(each => upstreamEdge(gateway, each)), ...declared.edges]
+  // A pod with the gateway's labels in its namespace is the gateway (A4), whatever else it carries; `proveGatewayIngress` judges it.
+  const itself: Edge = {
+    name: 'the gateway itself',
+    from: { kind: 'anything' },
+    to: { kind: 'pods', namespace: gateway.namespace, selector: gateway.selector },
+    ports: everyPort,
+    at: gateway.at ?? ''
+  }
+  const all = [itself, ...upstreams.map(each => upstreamEdge(gateway, each)), ...declared.edges]
   return all.filter(
     edge => edge.to.kind !== 'pods' || edge.to.namespace === undefined || edge.to.namespace === namespace
   )
