@@ -56,7 +56,13 @@ install_evaluators() {
   "$here/network-config-analyzer.sh" >&2
 }
 
+# Helm 4 and 3, helm-unittest, kube-score, hadolint, kubernetes-validate: the tests find them where chart.sh puts them.
+install_chart_tools() {
+  "$(dirname "${BASH_SOURCE[0]}")/chart.sh" >&2
+}
+
 install_promtool
+install_chart_tools
 install_chromium
 install_evaluators
 
