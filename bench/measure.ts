@@ -56,8 +56,8 @@ export async function startCell(cell: Cell, world: World): Promise<RunningCell> 
 }
 
 /** Requests until a cell counts as warm: compilers and pools need so many, however slowly a busy machine lets them come. */
-const warmRequests = 30_000
-const mostWarmUps = 4
+const warmRequests = 120_000
+const mostWarmUps = 5
 
 /** Warms a cell up: for so long, and on a slow machine again until enough requests have passed. */
 export async function warmUp(running: RunningCell, seconds: number): Promise<void> {
