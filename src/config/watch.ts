@@ -20,7 +20,10 @@ export interface WatchOptions {
 
 interface Watched {
   readonly watcher: FSWatcher
-  /** Device and inode: a directory that was deleted and made again has the same name and is another one. */
+  /**
+   * Device, inode and time of birth: a directory that was deleted and made again has the same name and is another one,
+   * even where the file system gives it the inode of the one before.
+   */
   readonly id: string
 }
 
@@ -144,7 +147,9 @@ async function directoriesOf(paths: readonly string[]): Promise<Map<string, stri
   const directories = new Map<string, string>()
   async function add(directory: string): Promise<void> {
     const found = await stat(directory).catch(() => null)
-    if (found?.isDirectory()) directories.set(directory, `${found.dev}:${found.ino}`)
+    if (found?.isDirectory()) {
+      directories.set(directory, `${found.dev}:${found.ino}:${found.birthtimeMs}`)
+    }
   }
   for (const path of paths) {
     const absolute = resolve(path)

