@@ -2,7 +2,7 @@
  * `npm run bench`: CPU microseconds per proxied request, side by side with other gateways. Without options it measures
  * everything and writes docs/benchmarks.md.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -84,8 +84,19 @@ async function main(): Promise<void> {
   for (const chain of ['plain', 'full'] as const)
     profiles.set(chain, await profileChain(chain, world, profileSeconds))
   const file = join(root, 'docs', 'benchmarks.md')
-  writeFileSync(file, document({ results, present, absent, verified, profiles, rounds, seconds }))
+  const measured = document({ results, present, absent, verified, profiles, rounds, seconds })
+  writeFileSync(file, `${measured.trimEnd()}\n\n${keptPart(file)}`)
   say('\nwrote docs/benchmarks.md')
+}
+
+const keptMark =
+  '<!-- What follows is measured by other programs of bench/ and kept when this page is written anew. -->'
+
+/** What other programs of this folder have measured stands behind the mark, and stays. */
+function keptPart(file: string): string {
+  const before = existsSync(file) ? readFileSync(file, 'utf8') : ''
+  const at = before.indexOf(keptMark)
+  return at === -1 ? `${keptMark}\n` : before.slice(at)
 }
 
 async function buildWorld(): Promise<World> {
