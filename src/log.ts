@@ -19,12 +19,17 @@ const redact = [
   'headers["x-api-key"]'
 ]
 
+const maxWaiting = 16 * 1024 * 1024
+
 /**
  * JSON lines on standard output, one object a line. Writes are collected and flushed by size and when the loop is idle,
- * because a synchronous write per request costs more than the rest of the log line.
+ * because a synchronous write per request costs more than the rest of the log line. When nobody reads them, at most 16 MiB
+ * wait and further lines are dropped: a stuck log collector must not take the memory of the gateway.
  */
 export function createLog(level: string, destination?: DestinationStream): Logger {
-  const stream = destination ?? pino.destination({ fd: 1, sync: false, minLength: 4096, periodicFlush: 500 })
+  const stream =
+    destination ??
+    pino.destination({ fd: 1, sync: false, minLength: 4096, maxLength: maxWaiting, periodicFlush: 500 })
   return pino(
     {
       name: 'sallyport',
