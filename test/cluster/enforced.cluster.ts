@@ -52,7 +52,10 @@ t.test('a cluster that enforces NetworkPolicies', needsCluster(), async t => {
     await upgrade(...valuesOf())
     const rendered = await renderRelease(valuesOf())
     const live = await readLive('namespaces,pods,services')
-    const report = await verify(rendered, await readLive('namespaces,pods,services,networkpolicies'))
+    const report = await verify(
+      rendered,
+      await readLive('namespaces,deployments,pods,services,networkpolicies')
+    )
     t.equal(report.verdict, 'proven', JSON.stringify(report, null, 2))
     const cells = await tryEveryPair([rendered, live])
     t.strictSame(disagreements(cells), [])

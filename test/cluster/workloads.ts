@@ -135,10 +135,9 @@ async function makeIssuer(): Promise<Keys> {
     jwks: JSON.stringify({ keys: [signing.jwk] }),
     ...(await makeCertificate(name)),
     token(claims = {}) {
-      return new SignJWT({ scope: 'orders:read', ...claims })
+      return new SignJWT({ aud: 'orders-api', ...claims })
         .setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid: 'cluster' })
         .setIssuer(`https://${name}`)
-        .setAudience('orders-api')
         .setSubject('alice')
         .setIssuedAt()
         .setExpirationTime('10m')
