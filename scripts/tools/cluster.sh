@@ -29,9 +29,11 @@ trap end EXIT
 suite() {
   CNI=$1 "$kit" up >&2
   "$kit" load-archive "$work/image.tar" >&2
-  "$kit" run env SALLYPORT_OUTSIDE='ip netns exec client' npx tap --timeout=600 "$2"
+  "$kit" run env SALLYPORT_OUTSIDE='ip netns exec client' SALLYPORT_KEEP_NAMESPACES=1 npx tap --timeout=600 "$2"
 }
 
+"$kit" install >&2
+CNI=cilium "$kit" up >/dev/null 2>&1 & # beside the build of the image; `suite` waits for it, and says what is wrong with it
 scripts/tools/local-image.sh sallyport:0.1.0 "$work/image.tar" >&2
 status=0
 suite cilium test/cluster/enforced.cluster.ts || status=1

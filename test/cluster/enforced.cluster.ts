@@ -11,15 +11,14 @@ import {
   valuesOf,
   verify
 } from './release.ts'
-import { clearNamespaces, deployWorkloads, prometheus, stranger } from './workloads.ts'
+import { deployWorkloads, prometheus, stranger, useNamespaces } from './workloads.ts'
 
 // The tests are the chapters of one story, told in order on one cluster.
 t.setTimeout(600_000)
 
 t.test('a cluster that enforces NetworkPolicies', needsCluster(), async t => {
   t.setTimeout(600_000)
-  await clearNamespaces()
-  t.teardown(() => clearNamespaces())
+  await useNamespaces(t)
   const issuer = await deployWorkloads()
   const upgrade = (...options: string[]) =>
     helm('upgrade', '--install', 'gateway', chart, '-n', 'gateway', '--wait', ...options)
@@ -92,9 +91,14 @@ t.test('a cluster that enforces NetworkPolicies', needsCluster(), async t => {
 
   await t.test('only Prometheus reads the metrics', async t => {
     const url = `http://${adminService}:9090/metrics`
-    const scraped = await request(prometheus, url)
-    t.equal(scraped.status, 200, JSON.stringify(scraped))
-    t.match(scraped.body, /^sallyport_requests_total\{.*route="api".* \d+$/m)
+    t.equal((await request(prometheus, url)).status, 200)
+    let counted = 0
+    for (const { address } of await gatewayPods()) {
+      const { body = '' } = await request(prometheus, `http://${address}:9090/metrics`)
+      for (const [, count] of body.matchAll(/^sallyport_requests_total\{route="api".* (\d+)$/gm))
+        counted += Number(count)
+    }
+    t.equal(counted, 3, 'the pods together have seen every call of the API')
     t.strictSame(await request(stranger, url), { error: 'dropped' })
   })
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { SignJWT } from 'jose'
-import { makeKey } from '../fixtures/issuer.ts'
+import { makeKey, type TestEnd } from '../fixtures/issuer.ts'
 import { type Client, kubectl, programOf } from './cluster.ts'
 
 /** Every pod runs the gateway's own image, because it has Node: one image is all that the suite asks of a cluster. */
@@ -57,6 +57,12 @@ export interface Issuer {
   token(claims?: Record<string, unknown>): Promise<string>
 }
 
+/** Clears the namespaces now, and with the test, unless the cluster ends with it anyway. */
+export async function useNamespaces(t: TestEnd): Promise<void> {
+  await clearNamespaces()
+  if (process.env.SALLYPORT_KEEP_NAMESPACES !== '1') t.teardown(clearNamespaces)
+}
+
 /** Makes every namespace and pod, and waits until all are ready. */
 export async function deployWorkloads(): Promise<Issuer> {
   const issuer = await makeIssuer()
@@ -80,7 +86,7 @@ export async function deployWorkloads(): Promise<Issuer> {
  * Deletes what an earlier run has left. Refuses a cluster in which a namespace of such a name belongs to somebody else: the suite
  * would put its policies there, and delete it.
  */
-export async function clearNamespaces(): Promise<void> {
+async function clearNamespaces(): Promise<void> {
   const found = JSON.parse(await kubectl(['get', 'namespaces', '-o', 'json'])) as {
     items: { metadata: { name: string; labels?: Record<string, string> } }[]
   }
