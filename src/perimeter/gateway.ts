@@ -25,7 +25,9 @@ export function findGateway(manifests: Manifests, option: string | undefined): G
   const candidates = manifests.pods.filter(
     pod => pod.kind === 'Deployment' && pod.ownLabels['app.kubernetes.io/name'] === product
   )
-  const [found, second] = candidates
+  const [found] = candidates
+  // The chart's Deployment and a live copy of it are one.
+  const second = candidates.find(pod => pod.namespace !== found?.namespace || pod.name !== found.name)
   if (found === undefined) {
     throw new BadInput([
       `no Deployment is labelled app.kubernetes.io/name: ${product}: say which pods the gateway is with --gateway NAMESPACE/key=value,…`

@@ -6,7 +6,7 @@ import { BadInput, type Manifests, type Namespace, type Pod, type Policy, type S
 import type { ContainerPort } from './ports.ts'
 import { readAnnotations, readLabels } from './read-labels.ts'
 import { readPolicy, readProtocol } from './read-policy.ts'
-import { namespaceName } from './selector.ts'
+import { namespaceName, type Selector } from './selector.ts'
 
 /** A text with the name it is cited by. */
 export interface Text {
@@ -246,11 +246,19 @@ function mergeTwins<T extends Policy | Namespace>(objects: T[], problems: string
 
 function meaningOf(object: Policy | Namespace): string {
   const compared =
-    'podSelector' in object ? [object.podSelector, object.ingress, object.egress] : object.labels
+    'podSelector' in object
+      ? [object.podSelector, object.ingress, object.egress]
+      : Object.entries(object.labels).sort()
   return JSON.stringify(compared, (key, value: unknown) => {
     if (key === 'at') return undefined
     if (value instanceof Set) return [...value].sort()
     if (typeof value === 'bigint') return String(value)
+    // The API server returns labels in an order of its own.
+    if (isSelector(value)) return value.toSorted((a, b) => Number(a.key > b.key) - Number(a.key < b.key))
     return value
   })
+}
+
+function isSelector(value: unknown): value is Selector {
+  return Array.isArray(value) && value.length > 0 && value.every(each => 'domain' in Object(each))
 }

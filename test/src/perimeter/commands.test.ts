@@ -100,6 +100,12 @@ t.test('two gateways are one too many', async t => {
     exitCode: 3,
     output: /several Deployments.*one\/g.*two\/g/s
   })
+  const twice = (): string => text([deployment('one'), deployment('one')])
+  t.not(
+    (await runVerify({ config, manifests: ['-'], stdin: twice })).exitCode,
+    3,
+    'as rendered, and as it runs'
+  )
 })
 
 t.test('a broken annotation is bad input', async t => {

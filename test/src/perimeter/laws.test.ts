@@ -163,3 +163,14 @@ t.test('the same object read twice is one object; two different ones are a mista
   t.strictSame(problemsOf(one, policy('n', 'p', { policyTypes: ['Ingress'], ingress: [{}] })), [])
   t.match(problemsOf(one, policy('n', 'p', { ingress: [] })), [/declared differently at/])
 })
+
+t.test('labels are no list: the API server returns them in an order of its own', async t => {
+  const peered = (matchLabels: object): Manifest =>
+    policy('n', 'p', {
+      podSelector: { matchLabels },
+      ingress: [{ from: [{ podSelector: { matchLabels } }] }]
+    })
+  t.strictSame(problemsOf(peered({ b: '1', a: '2' }), peered({ a: '2', b: '1' })), [])
+  t.match(problemsOf(peered({ b: '1', a: '2' }), peered({ a: '1', b: '2' })), [/declared differently at/])
+  t.strictSame(problemsOf(namespace('n', { b: '1', a: '2' }), namespace('n', { a: '2', b: '1' })), [])
+})
