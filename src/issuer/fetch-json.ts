@@ -1,4 +1,4 @@
-import type { Timers } from './keys.ts'
+import type { Timers } from '../timers.ts'
 
 const maxBytes = 1024 * 1024
 const maxMilliseconds = 5000

@@ -1,5 +1,6 @@
 import type { Identity } from '../identity.ts'
 import type { Logger } from '../log.ts'
+import { processTimers, type Timers } from '../timers.ts'
 import { TrustedIssuer } from './trusted-issuer.ts'
 
 /** One issuer of the configuration, as the key manager needs it. Durations are milliseconds. */
@@ -47,12 +48,6 @@ export interface IssuerMetrics {
   age(issuer: string, seconds: (() => number | undefined) | null): void
 }
 
-/** `setTimeout` and its opposite, injected by tests. The timers must not keep the process alive. */
-export interface Timers {
-  setTimeout(callback: () => void, milliseconds: number): unknown
-  clearTimeout(timer: unknown): void
-}
-
 export interface IssuerOptions {
   log: Logger
   metrics: IssuerMetrics
@@ -73,11 +68,6 @@ export interface IssuerRegistryOptions {
   timers?: Timers
 }
 
-const globalTimers: Timers = {
-  setTimeout: (callback, milliseconds) => setTimeout(callback, milliseconds).unref(),
-  clearTimeout: timer => clearTimeout(timer as NodeJS.Timeout | undefined)
-}
-
 /**
  * The issuers of the process. They outlive the generations: asked again with the same name and settings, it gives the
  * same instance, with its keys and its verified tokens.
@@ -92,7 +82,7 @@ export class IssuerRegistry {
       metrics: options.metrics,
       fetch: options.fetch ?? globalThis.fetch,
       clock: options.clock ?? Date.now,
-      timers: options.timers ?? globalTimers
+      timers: options.timers ?? processTimers
     }
   }
 
