@@ -214,10 +214,15 @@ function pushChecked(this: RequestStream, chunk: Buffer | null, encoding?: Buffe
   }
   if (!request.isComplete) {
     if (this.closed || this.destroyed) {
-      if (!this.destroyed) this.destroy()
+      // Not within this call: Node goes on with the stream after it.
+      if (!this.destroyed) process.nextTick(destroyStream, this)
       return false
     }
     request.isComplete = true
   }
   return Duplex.prototype.push.call(this, null)
+}
+
+function destroyStream(stream: ServerHttp2Stream): void {
+  stream.destroy()
 }
