@@ -42,7 +42,20 @@ const lastStream = 2 ** 30
 /** PING and SETTINGS frames between two looks. Each costs an answer: more is a flood. */
 const maxNoise = 1000
 
-const settings = { enablePush: false, initialWindowSize: streamWindow, maxHeaderListSize: 65_536 }
+/** Bytes of a head, each field with 32 more, as RFC 9113, 6.5.2, counts them. */
+const maxHead = 65_536
+
+/** A compressed head may be a thousand times larger than what was sent: Node stops at so many fields. */
+const maxFields = 1000
+
+const settings = { enablePush: false, initialWindowSize: streamWindow, maxHeaderListSize: maxHead }
+
+/** Node holds an upstream to `maxHead` only on streams that were opened after it had acknowledged our SETTINGS. */
+export function isHeadTooLarge(raw: readonly string[]): boolean {
+  let size = raw.length * 16
+  for (const text of raw) size += text.length
+  return size > maxHead
+}
 
 export interface SessionListener {
   /** A stream has ended, or it takes more of them than before. */
@@ -80,8 +93,7 @@ export class UpstreamSession {
       createConnection: () => socket,
       settings,
       peerMaxConcurrentStreams: streamsBeforeSettings,
-      // Bounded by its size, as over HTTP/1.
-      maxHeaderListPairs: 2000
+      maxHeaderListPairs: maxFields
     })
     this.#session = session
     session.setLocalWindowSize(sessionWindow)
