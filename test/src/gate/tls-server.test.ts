@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
+import { createSecureServer } from 'node:http2'
 import { connect as connectTcp } from 'node:net'
 import type { ConnectionOptions, TLSSocket } from 'node:tls'
 import t from 'tap'
@@ -194,6 +195,31 @@ t.test('connections beyond the most are dropped and counted', async t => {
   await once(second, 'close')
   t.match(refused, [{ status: 503, reason: 'gateway.overloaded', remoteAddress: '127.0.0.1' }])
 })
+
+for (const version of ['TLSv1.3', 'TLSv1.2'] as const) {
+  t.test(`a client of HTTP/2 that resets its connection ends what is under way, ${version}`, async t => {
+    const h2 = createSecureServer()
+    h2.on('sessionError', () => {})
+    const begun = once(h2, 'stream')
+    const { port } = await tlsServer(t, plain(), { http2: socket => h2.emit('secureConnection', socket) })
+    const { socket, carrier } = tlsClient(t, port, {
+      ca: ca.cert,
+      ALPNProtocols: ['h2'],
+      minVersion: version,
+      maxVersion: version
+    })
+    // Preface, SETTINGS, and HEADERS of `GET https://a.test/` with the end of the stream.
+    const block = Buffer.concat([Buffer.from([0x82, 0x87, 0x84, 0x41, 6]), Buffer.from('a.test')])
+    const frames = Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, block.length, 1, 5, 0, 0, 0, 1])
+    socket.write(Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), frames, block]))
+    const [stream] = await begun
+    stream.on('error', () => {})
+    const closed = once(stream.session, 'close')
+    carrier.resetAndDestroy()
+    await closed
+    t.equal(stream.destroyed, true)
+  })
+}
 
 t.test('a connection of HTTP/2 whose client has sent its FIN is closed', async t => {
   let closed: Promise<unknown> = Promise.resolve()
