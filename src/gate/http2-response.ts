@@ -141,11 +141,15 @@ function countEnd(
   }
   if (response.isCounted) return
   response.isCounted = true
-  // An answer without a body is finished for Node before a byte of it is sent: the client's code tells that it was cut off.
-  const isSent =
-    stream.writableFinished && stream.headersSent && stream.rstCode === constants.NGHTTP2_NO_ERROR
-  if (response.isOurReset || isSent) connection.guard.answered()
+  if (response.isOurReset || isSent(stream)) connection.guard.answered()
   else connection.streamReset(connection.now() - response.startTime)
+}
+
+/** An answer without a body is finished for Node before a byte of it has left: nghttp2 knows whether its end has. */
+function isSent(stream: ServerHttp2Stream): boolean {
+  if (!stream.headersSent) return false
+  if (!stream.destroyed) return stream.state.localClose === 1
+  return stream.writableFinished && stream.rstCode === constants.NGHTTP2_NO_ERROR
 }
 
 subscribe('http2.server.stream.close', function countClosed(message) {
