@@ -61,7 +61,13 @@ install_chart_tools() {
   "$(dirname "${BASH_SOURCE[0]}")/chart.sh" >&2
 }
 
+# h2spec asks the HTTP/2 listeners for the rules of RFC 9113.
+install_h2spec() {
+  ln -sf "$("$(dirname "${BASH_SOURCE[0]}")/h2spec.sh")" "$bin/h2spec"
+}
+
 install_promtool
+install_h2spec
 install_chart_tools
 install_chromium
 install_evaluators
