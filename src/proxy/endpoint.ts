@@ -1,8 +1,9 @@
-import { type Dispatcher, Pool } from 'undici'
+import { type buildConnector, type Dispatcher, Pool } from 'undici'
 import type { UpstreamConfig } from '../config/schema.ts'
 import { processTimers, type Timers } from '../timers.ts'
 import { createConnector, type UpstreamTls } from './connector.ts'
 import { HealthCheck } from './health-check.ts'
+import { Http2Client } from './http2/client.ts'
 import { createProbe, type Probe } from './probe.ts'
 
 /** What undici takes and its types leave out. */
@@ -35,8 +36,13 @@ export class Endpoint {
   /** For `UpstreamRequest`: constant, so that undici keeps its connections whatever Host is sent. */
   readonly servername: string
   readonly pool: Pool
+  /** Where the upstream's protocol is h2c or h2; otherwise null. */
+  readonly http2: Http2Client | null
   inFlight = 0
-  /** Connections ever begun. A call that begins none takes one that has served others before. */
+  /**
+   * Connections ever begun, and calls that went out on one over which nothing had been answered yet. A call that adds none
+   * takes a connection that has served others before.
+   */
   connects = 0
   readonly #onChange: (endpoint: Endpoint) => void
   readonly #timers: Timers
@@ -56,6 +62,7 @@ export class Endpoint {
     this.#onChange = onChange
     this.#timers = timers
     const connector = createConnector(address, this.servername, config, tls)
+    this.http2 = config.protocol === 'http1' ? null : this.#createHttp2(config, connector, timers)
     this.pool = createPool(origin, config, (options, callback) => {
       this.connects++
       connector(options, callback)
@@ -87,11 +94,22 @@ export class Endpoint {
 
   /** Takes no more calls; those under way may end. */
   async drain(): Promise<void> {
-    await Promise.all([this.#stop(), this.pool.close()])
+    await Promise.all([this.#stop(), this.pool.close(), this.http2?.close()])
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#stop(), this.pool.destroy()])
+    await Promise.all([this.#stop(), this.pool.destroy(), this.http2?.destroy()])
+  }
+
+  #createHttp2(config: UpstreamConfig, connector: buildConnector.connector, timers: Timers): Http2Client {
+    return new Http2Client({
+      origin: this.origin,
+      connector,
+      connectTimeout: config.timeouts.connect,
+      maxSessions: config.maxInFlight,
+      timers,
+      onUnproven: () => void this.connects++
+    })
   }
 
   #wake(): void {
