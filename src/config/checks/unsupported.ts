@@ -23,11 +23,6 @@ const unsupported: readonly Unsupported[] = [
     find: config => (config.listeners.https ? [['listeners', 'https']] : [])
   },
   {
-    what: 'gRPC',
-    remedy: 'remove the route',
-    find: config => routesWhere(config, 'grpc')
-  },
-  {
     what: 'WebSocket',
     remedy: 'remove the route',
     find: config => routesWhere(config, 'websocket')
