@@ -3,7 +3,8 @@ import type { UpstreamConfig } from '../config/schema.ts'
 import { processTimers, type Timers } from '../timers.ts'
 import { createConnector, type UpstreamTls } from './connector.ts'
 import { HealthCheck } from './health-check.ts'
-import { Http2Client } from './http2/client.ts'
+import { Http2Client, type Http2ClientOptions } from './http2/client.ts'
+import { Http2Dispatcher } from './http2/dispatcher.ts'
 import { createProbe, type Probe } from './probe.ts'
 
 /** What undici takes and its types leave out. */
@@ -35,7 +36,7 @@ export class Endpoint {
   readonly label: string
   /** For `UpstreamRequest`: constant, so that undici keeps its connections whatever Host is sent. */
   readonly servername: string
-  readonly pool: Pool
+  readonly pool: Pool | Http2Dispatcher
   /** Where the upstream's protocol is h2c or h2; otherwise null. */
   readonly http2: Http2Client | null
   inFlight = 0
@@ -62,13 +63,29 @@ export class Endpoint {
     this.#onChange = onChange
     this.#timers = timers
     const connector = createConnector(address, this.servername, config, tls)
-    this.http2 = config.protocol === 'http1' ? null : this.#createHttp2(config, connector, timers)
-    this.pool = createPool(origin, config, (options, callback) => {
-      this.connects++
-      connector(options, callback)
-    })
+    const onConnect = () => void this.connects++
+    this.http2 =
+      config.protocol === 'http1'
+        ? null
+        : createHttp2({ origin, config, connector, timers, onUnproven: onConnect })
+    this.pool =
+      this.http2 === null
+        ? createPool(origin, config, connector, onConnect)
+        : new Http2Dispatcher({
+            origin,
+            client: this.http2,
+            headersTimeout: config.timeouts.response,
+            bodyTimeout: config.timeouts.idle
+          })
     if (config.healthCheck === undefined) return
-    const probe = createProbe(origin, this.servername, connector, config.healthCheck)
+    const probe = createProbe({
+      origin,
+      servername: this.servername,
+      connector,
+      config,
+      healthCheck: config.healthCheck,
+      timers
+    })
     this.#probe = probe
     this.#healthCheck = new HealthCheck({
       config: config.healthCheck,
@@ -94,22 +111,11 @@ export class Endpoint {
 
   /** Takes no more calls; those under way may end. */
   async drain(): Promise<void> {
-    await Promise.all([this.#stop(), this.pool.close(), this.http2?.close()])
+    await Promise.all([this.#stop(), this.pool.close()])
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#stop(), this.pool.destroy(), this.http2?.destroy()])
-  }
-
-  #createHttp2(config: UpstreamConfig, connector: buildConnector.connector, timers: Timers): Http2Client {
-    return new Http2Client({
-      origin: this.origin,
-      connector,
-      connectTimeout: config.timeouts.connect,
-      maxSessions: config.maxInFlight,
-      timers,
-      onUnproven: () => void this.connects++
-    })
+    await Promise.all([this.#stop(), this.pool.destroy()])
   }
 
   #wake(): void {
@@ -129,7 +135,12 @@ export class Endpoint {
  * dispatcher (@fastify/reply-from would turn it off). No queue of ours or undici's: a call either has a connection or opens
  * one, and `maxInFlight` bounds them.
  */
-function createPool(origin: string, config: UpstreamConfig, connect: Pool.Options['connect']): Pool {
+function createPool(
+  origin: string,
+  config: UpstreamConfig,
+  connector: buildConnector.connector,
+  onConnect: () => void
+): Pool {
   return new Pool(origin, {
     connections: null,
     pipelining: 1,
@@ -139,7 +150,23 @@ function createPool(origin: string, config: UpstreamConfig, connect: Pool.Option
     headersTimeout: config.timeouts.response,
     bodyTimeout: config.timeouts.idle,
     maxHeaderSize: 65_536,
-    connect
+    connect: (options, callback) => {
+      onConnect()
+      connector(options, callback)
+    }
+  })
+}
+
+function createHttp2({
+  config,
+  ...options
+}: Pick<Http2ClientOptions, 'origin' | 'connector' | 'timers' | 'onUnproven'> & {
+  config: UpstreamConfig
+}): Http2Client {
+  return new Http2Client({
+    ...options,
+    connectTimeout: config.timeouts.connect,
+    maxSessions: config.maxInFlight
   })
 }
 
