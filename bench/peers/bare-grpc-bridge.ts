@@ -21,8 +21,8 @@ export function bareGrpcBridge(port: number, upstreamPort: number): Http2Server 
     up.on('trailers', fields => {
       trailers = fields
     })
-    up.on('close', () => down.destroyed || up.rstCode === 0 || down.close(up.rstCode))
-    down.on('close', () => up.destroyed || down.rstCode === 0 || up.close(down.rstCode))
+    up.on('close', () => up.rstCode === 0 || down.close(up.rstCode))
+    down.on('close', () => up.close(down.rstCode || constants.NGHTTP2_CANCEL))
     up.on('error', ignore)
     down.on('error', ignore)
     down.pipe(up)
