@@ -1,10 +1,9 @@
 import { once } from 'node:events'
-import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import { type IncomingMessage, type Server, ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
 import type { LimitsConfig } from './config/schema.ts'
 import { Refusal } from './errors.ts'
-import { exchangeOf } from './exchange.ts'
+import { type Exchange, exchangeOf } from './exchange.ts'
 import { connectionOf } from './gate/connection.ts'
 import { createHttpServer, type RefusedRequest } from './gate/server.ts'
 import type { Generation } from './generation.ts'
@@ -40,6 +39,8 @@ export class PublicListener {
   readonly #server: Server
   readonly #options: ListenerOptions
   readonly #sockets = new Set<Socket>()
+  /** WebSocket handshakes and what became of them. */
+  readonly #upgraded = new Set<Exchange>()
   readonly #refusedLog = new LogLimit(refusedLines)
   #stage: DrainStage = 'serving'
 
@@ -58,7 +59,7 @@ export class PublicListener {
         onRefused: refused => this.#countRefused(refused)
       },
       (request, response, refusal) => this.#take(request, response, refusal),
-      (request, socket) => this.#takeUpgrade(request, socket)
+      (request, socket, head) => this.#takeUpgrade(request, socket as Socket, head)
     )
     this.#server.on('connection', socket => {
       this.#sockets.add(socket)
@@ -68,7 +69,7 @@ export class PublicListener {
 
   /** Requests that have no complete answer yet. */
   get underWay(): number {
-    let count = 0
+    let count = this.#upgraded.size
     for (const socket of this.#sockets) count += connectionOf(socket)?.pending.length ?? 0
     return count
   }
@@ -89,6 +90,7 @@ export class PublicListener {
   /** Takes no more connections, ends those that are idle, waits for the rest. */
   async close(): Promise<void> {
     this.startDraining()
+    for (const { call } of this.#upgraded) call?.leave?.()
     const closed = new Promise<void>(resolve => this.#server.close(() => resolve()))
     this.#server.closeIdleConnections()
     for (const socket of this.#sockets) {
@@ -110,6 +112,7 @@ export class PublicListener {
     this.#stage = 'closed'
     for (const response of this.#pending())
       exchangeOf(response.req).refuse('gateway.draining', null, 'cut off')
+    for (const exchange of this.#upgraded) exchange.refuse('gateway.draining', null, 'cut off')
     this.#server.closeAllConnections()
     for (const socket of this.#sockets) socket.destroy()
   }
@@ -129,14 +132,18 @@ export class PublicListener {
     return this.#options.overload.isOverloaded ? overloaded : null
   }
 
-  /** No route of this version carries WebSocket, so an upgrade is answered, not ignored: RFC 9110, 15.5.22 the other way round. */
-  #takeUpgrade(request: IncomingMessage, socket: Duplex): void {
-    const { remoteAddress } = request.socket
-    this.#countRefused({ status: 501, reason: 'request.malformed', remoteAddress, detail: 'upgrade' })
+  /** A WebSocket handshake. What refuses it writes an ordinary answer, which is the last one of its connection. */
+  #takeUpgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
+    const response = new ServerResponse(request)
+    response.shouldKeepAlive = false
+    response.assignSocket(socket)
     // The server leaves sockets half open, and nothing times one that has left HTTP: a client that stays would keep it for good.
-    socket.end('HTTP/1.1 501 Not Implemented\r\nconnection: close\r\ncontent-length: 0\r\n\r\n', () =>
-      socket.destroy()
-    )
+    response.once('finish', () => socket.end(() => socket.destroy()))
+    const upgrade = { socket, head }
+    const exchange = this.#options.current().handleUpgrade(request, response, this.#judgeLoad(), upgrade)
+    if (exchange.ended) return
+    this.#upgraded.add(exchange)
+    exchange.onEnd(() => this.#upgraded.delete(exchange))
   }
 
   #countRefused(refused: RefusedRequest): void {
