@@ -61,9 +61,15 @@ install_chart_tools() {
   "$(dirname "${BASH_SOURCE[0]}")/chart.sh" >&2
 }
 
+# The official client and server of gRPC's interoperability cases: they must not notice the gateway.
+install_grpc_interop() {
+  "$(dirname "${BASH_SOURCE[0]}")/grpc-interop.sh" >&2
+}
+
 install_promtool
 install_chart_tools
 install_chromium
 install_evaluators
+install_grpc_interop
 
 printf '%s\n' "$bin"
