@@ -1,4 +1,4 @@
-import { constants } from 'node:http2'
+import { constants, type ServerHttp2Stream } from 'node:http2'
 import type { Refusal } from './errors.ts'
 import type { Exchange } from './exchange.ts'
 import { type KeptHeaders, sendProblem } from './problem.ts'
@@ -32,7 +32,14 @@ function closes({ request, stream, upgrade }: Exchange, refusal: Refusal): boole
   return hasBody(request) && !request.complete
 }
 
-/** For the `finish` of a stream whose request body nobody reads to its end. */
-export function stopReading(this: { close(code: number): void }): void {
-  this.close(constants.NGHTTP2_NO_ERROR)
+/**
+ * For the `finish` of a stream whose request body nobody reads to its end. A turn later: nghttp2 drops a head that has not left
+ * when its stream is reset.
+ */
+export function stopReading(this: ServerHttp2Stream): void {
+  setImmediate(closeStream, this)
+}
+
+function closeStream(stream: ServerHttp2Stream): void {
+  stream.close(constants.NGHTTP2_NO_ERROR)
 }

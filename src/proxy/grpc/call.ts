@@ -21,7 +21,7 @@ import { addOwn, addReturned, type CallHead, callHeaders, fieldOf, type HeaderLi
 import { messageOf, statusOfRefusal } from './refusal.ts'
 import { grpcStatus, readGrpcStatus } from './status.ts'
 
-const { NGHTTP2_CANCEL, NGHTTP2_FLAG_END_STREAM } = constants
+const { NGHTTP2_CANCEL, NGHTTP2_FLAG_END_STREAM, NGHTTP2_NO_ERROR } = constants
 
 const kCall = Symbol('sallyport.grpc-call')
 type UpstreamStream = ClientHttp2Stream & { [kCall]?: GrpcCall | undefined }
@@ -205,7 +205,8 @@ export class GrpcCall implements UpstreamCall, RequestSink {
   gotEnd(): void {
     const raw = this.#trailers
     if (raw === null) {
-      this.fail(noTrailers)
+      // Node ends a stream that was reset, too: `close` comes next and says why.
+      if (this.#up?.rstCode === NGHTTP2_NO_ERROR) this.fail(noTrailers)
       return
     }
     const status = fieldOf(raw, 'grpc-status')
