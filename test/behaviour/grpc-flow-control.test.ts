@@ -1,10 +1,11 @@
 import t from 'tap'
 import { grpcGateway, openRoute, quiet, settled } from '../fixtures/grpc/gateway.ts'
+import { message } from '../fixtures/grpc/message.ts'
 import { begin, openSession, statusOf } from '../fixtures/grpc/raw-call.ts'
 import { rawUpstream } from '../fixtures/grpc/raw-upstream.ts'
 
 const method = '/shop.v1.Orders/Watch'
-const chunk = Buffer.alloc(16 * 1024, 'x')
+const chunk = message(Buffer.alloc(16 * 1024 - 5, 'x'))
 const total = 16 * 1024 * 1024
 /** What may be held for a stream that stands still. */
 const bound = 1024 * 1024
