@@ -1,10 +1,16 @@
-import type { ClientHttp2Stream, IncomingHttpHeaders, IncomingHttpStatusHeader } from 'node:http2'
+import {
+  type ClientHttp2Stream,
+  constants,
+  type IncomingHttpHeaders,
+  type IncomingHttpStatusHeader
+} from 'node:http2'
 import { Refusal } from '../../errors.ts'
 import { reasonOf } from '../failures.ts'
 import { streamFailure } from '../http2/errors.ts'
 import { rpcKindOf } from './content-type.ts'
 import { grpcStatus, grpcStatusOfHttp, grpcStatusOfReset } from './status.ts'
 
+const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR } = constants
 const { INTERNAL, UNAVAILABLE, UNKNOWN } = grpcStatus
 
 /** What is wrong with the head of an upstream's answer that brings no `grpc-status`; null when nothing is. */
@@ -43,17 +49,19 @@ export function unreachable(error: Error): Refusal {
 
 /**
  * The upstream's stream broke off.
- * @param isConnected whether its connection is still there. Without one Node closes its streams with CANCEL, as if the upstream
- * had.
+ * @param isGoing whether its connection is gone, or about to go: without one Node closes its streams with CANCEL, as if the
+ * upstream had, and a server that stops may close them with no code at all
  */
-export function brokenOff(stream: ClientHttp2Stream, cause: Error | null, isConnected: boolean): Refusal {
+export function brokenOff(stream: ClientHttp2Stream, cause: Error | null, isGoing: boolean): Refusal {
   const failure = streamFailure(stream, cause ?? undefined)
-  const isReset = isConnected && failure.code.startsWith('HTTP2_')
+  const code = stream.rstCode ?? NGHTTP2_NO_ERROR
+  const isReset =
+    failure.code.startsWith('HTTP2_') && !(isGoing && (code === NGHTTP2_CANCEL || code === NGHTTP2_NO_ERROR))
   return new Refusal(reasonOf(failure), {
     cause: failure,
     detail: detailOf(failure),
     // A reset has a meaning of its own; whatever broke the connection has only one.
-    grpcStatus: isReset ? grpcStatusOfReset(stream.rstCode ?? 0) : UNAVAILABLE
+    grpcStatus: isReset ? grpcStatusOfReset(code) : UNAVAILABLE
   })
 }
 

@@ -19,7 +19,7 @@ import { isTimed } from './deadline.ts'
 import { MessageCounter } from './frames.ts'
 import { addOwn, addReturned, type CallHead, callHeaders, fieldOf, type HeaderList } from './metadata.ts'
 import { messageOf, statusOfRefusal } from './refusal.ts'
-import { grpcStatus, readGrpcStatus } from './status.ts'
+import { type GrpcStatus, grpcStatus, readGrpcStatus } from './status.ts'
 
 const { NGHTTP2_CANCEL, NGHTTP2_FLAG_END_STREAM, NGHTTP2_NO_ERROR } = constants
 
@@ -32,6 +32,8 @@ const noHead = new Refusal('upstream.timeout', { detail: 'no head of an answer' 
 const cutOff = new Refusal('gateway.draining', { detail: 'cut off' })
 /** The body is open: what ends it comes as a frame of its own. */
 const withBody = Object.freeze({ endStream: false })
+/** Bytes of a request that are kept until the upstream begins to answer. */
+const maxKept = 65_536
 const noHeaders = Object.freeze({})
 
 export interface CallOptions {
@@ -67,8 +69,10 @@ export class GrpcCall implements UpstreamCall, RequestSink {
   #trailers: readonly string[] | null = null
   #isSecondTry = false
   #isReading = false
-  /** Something of the request has gone to the upstream beside its head. */
-  #isSent = false
+  /** What has been sent of the request, for another try; null: too much, or the upstream has begun to answer. */
+  #sent: Buffer[] | null = []
+  #sentBytes = 0
+  #hasEnded = false
   #isAnswered = false
   #ended = false
   #deadlineTimer: NodeJS.Timeout | undefined
@@ -122,14 +126,14 @@ export class GrpcCall implements UpstreamCall, RequestSink {
       this.fail(tooLarge)
       return
     }
-    this.#isSent = true
+    if (this.#sent !== null) this.#keep(chunk, this.#sent)
     if (up.write(chunk)) return
     this.#client.pause()
     up.once('drain', resumeClient)
   }
 
   endRequest(): void {
-    this.#isSent = true
+    this.#hasEnded = true
     this.#up?.end()
   }
 
@@ -170,7 +174,7 @@ export class GrpcCall implements UpstreamCall, RequestSink {
   gotHead(headers: IncomingHttpHeaders, flags: number, raw: readonly string[]): void {
     if (this.#headTimer !== undefined) clearTimeout(this.#headTimer)
     const isEnd = (flags & NGHTTP2_FLAG_END_STREAM) !== 0
-    const status = isEnd ? fieldOf(raw, 'grpc-status') : null
+    const status = isEnd ? statusIn(raw) : null
     const fault = status === null ? faultOfHead(headers, isEnd) : null
     if (fault !== null) {
       this.fail(fault)
@@ -179,8 +183,9 @@ export class GrpcCall implements UpstreamCall, RequestSink {
     const own = this.#reply.getHeaders()
     const list: HeaderList = []
     addReturned(list, raw, own, this.#exchange.removeResponseHeaders)
-    addOwn(list, own)
+    this.#sent = null
     try {
+      addOwn(list, own)
       if (status === null) this.#client.head(list)
       else this.#client.only(list)
     } catch (cause) {
@@ -209,7 +214,7 @@ export class GrpcCall implements UpstreamCall, RequestSink {
       if (this.#up?.rstCode === NGHTTP2_NO_ERROR) this.fail(noTrailers)
       return
     }
-    const status = fieldOf(raw, 'grpc-status')
+    const status = statusIn(raw)
     if (status === null) {
       this.fail(noStatus)
       return
@@ -226,9 +231,9 @@ export class GrpcCall implements UpstreamCall, RequestSink {
 
   gotClose(): void {
     const up = this.#up as UpstreamStream
-    const isConnected = this.#session?.destroyed === false
-    if (!this.#isAnswered && !this.#isSent && wasNotProcessed(up) && this.#retry()) return
-    this.fail(brokenOff(up, this.#error, isConnected))
+    const isGoing = this.#session?.closed !== false || this.#session.destroyed
+    if (this.#sent !== null && wasNotProcessed(up) && this.#retry(true)) return
+    this.fail(brokenOff(up, this.#error, isGoing))
   }
 
   #dispatch(avoid: Endpoint | null): void {
@@ -256,12 +261,23 @@ export class GrpcCall implements UpstreamCall, RequestSink {
     up.on('trailers', takeTrailers)
     up.on('error', takeError)
     up.on('close', takeClose)
-    if (this.#isReading) {
-      this.#client.resume()
-      return
+    if (this.#isReading) this.#sendAgain(up)
+    else {
+      this.#isReading = true
+      this.#client.read(this)
     }
-    this.#isReading = true
-    this.#client.read(this)
+  }
+
+  #keep(chunk: Buffer, sent: Buffer[]): void {
+    this.#sentBytes += chunk.length
+    if (this.#sentBytes > maxKept) this.#sent = null
+    else sent.push(chunk)
+  }
+
+  #sendAgain(up: UpstreamStream): void {
+    for (const chunk of this.#sent ?? []) up.write(chunk)
+    if (this.#hasEnded) up.end()
+    else this.#client.resume()
   }
 
   #unreachable(error: Error): void {
@@ -269,7 +285,7 @@ export class GrpcCall implements UpstreamCall, RequestSink {
     const refusal = unreachable(error)
     if (refusal.reason.startsWith('upstream.')) {
       upstream.unreachable(this.#endpoint as Endpoint)
-      if (this.#retry()) return
+      if (this.#retry(false)) return
     }
     this.fail(refusal)
   }
@@ -282,13 +298,21 @@ export class GrpcCall implements UpstreamCall, RequestSink {
     up.on('end', takeEnd)
   }
 
-  /** Tries the call on another endpoint, once: it has certainly not reached any service. */
-  #retry(): boolean {
+  /**
+   * Tries the call again, once: no service has seen it. A stream that came too late on its session, or was one too many for it, is
+   * sent to another session as gRPC's own clients do, without a budget.
+   * @param wasOpened whether there was a stream
+   */
+  #retry(wasOpened: boolean): boolean {
     const { upstream, retried } = this.#target
-    const { retries, breaker } = upstream
-    if (this.#isSecondTry || this.#ended || retries === null) return false
-    if (!retries.covers('connect-failure') || !retries.take(performance.now())) return false
-    breaker?.failed(this.#ticket)
+    if (this.#isSecondTry || this.#ended) return false
+    if (wasOpened) upstream.breaker?.released(this.#ticket)
+    else {
+      const { retries } = upstream
+      if (retries === null || !retries.covers('connect-failure') || !retries.take(performance.now()))
+        return false
+      upstream.breaker?.failed(this.#ticket)
+    }
     this.#ticket = noTicket
     const ticket = enter(upstream)
     if (ticket === noTicket) return false
@@ -304,9 +328,8 @@ export class GrpcCall implements UpstreamCall, RequestSink {
   }
 
   /** The upstream has said how the call ended. */
-  #complete(value: string): void {
+  #complete(status: GrpcStatus): void {
     const { breaker } = this.#target.upstream
-    const status = readGrpcStatus(value)
     this.#exchange.grpcStatus = status
     if (status === grpcStatus.UNAVAILABLE) breaker?.failed(this.#ticket)
     else breaker?.succeeded(this.#ticket)
@@ -353,6 +376,11 @@ export class GrpcCall implements UpstreamCall, RequestSink {
       'a plugin has set a header that cannot be sent'
     )
   }
+}
+
+function statusIn(raw: readonly string[]): GrpcStatus | null {
+  const value = fieldOf(raw, 'grpc-status')
+  return value === null ? null : readGrpcStatus(value)
 }
 
 function passDeadline(call: GrpcCall): void {

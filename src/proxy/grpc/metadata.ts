@@ -2,6 +2,7 @@ import type { OutgoingHttpHeaders } from 'node:http2'
 import type { Exchange } from '../../exchange.ts'
 import type { Endpoint } from '../endpoint.ts'
 import { type ForwardOptions, forwardedHeaders, isReturned } from '../headers.ts'
+import { sendable } from '../http2/request-headers.ts'
 import { fromWeb } from './content-type.ts'
 import { formatTimeout } from './deadline.ts'
 
@@ -45,7 +46,7 @@ export function callHeaders(
   const forwarded = forwardedHeaders(exchange, forward)
   for (let i = 0; i < forwarded.length; i += 2) {
     const name = forwarded[i] as string
-    const value = forwarded[i + 1] as string
+    const value = sendable(forwarded[i + 1] as string, name)
     if (name === 'host') list[7] = value
     // What is left of it is told below; the length is that of the frames, and theirs differ.
     else if (name === 'grpc-timeout' || name === 'content-length') continue
@@ -71,12 +72,12 @@ export function addReturned(
   }
 }
 
-/** Adds to `list` what plugins have set on the answer. */
+/** Adds to `list` what plugins have set on the answer. Throws for a value that cannot be sent. */
 export function addOwn(list: HeaderList, own: OwnHeaders): void {
   for (const name in own) {
     const value = own[name]
-    if (Array.isArray(value)) for (const one of value) list.push(name, one)
-    else if (value !== undefined) list.push(name, String(value))
+    if (Array.isArray(value)) for (const one of value) list.push(name, sendable(one, name))
+    else if (value !== undefined) list.push(name, sendable(String(value), name))
   }
 }
 

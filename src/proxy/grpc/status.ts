@@ -108,8 +108,12 @@ export function grpcStatusOfReset(code: number): GrpcStatus {
   return byReset[code] ?? INTERNAL
 }
 
-/** The value of a `grpc-status` field. A client takes one that is none of the known ones for UNKNOWN, and so do we. */
-export function readGrpcStatus(value: string): GrpcStatus {
-  const status = /^[0-9]{1,2}$/.test(value) ? Number(value) : -1
-  return status >= 0 && status <= UNAUTHENTICATED ? (status as GrpcStatus) : UNKNOWN
+/**
+ * The value of a `grpc-status` field; null where it is no number. A client takes a number that it does not know for UNKNOWN, and so
+ * do we.
+ */
+export function readGrpcStatus(value: string): GrpcStatus | null {
+  if (!/^[0-9]{1,10}$/.test(value)) return null
+  const status = Number(value)
+  return status <= UNAUTHENTICATED ? (status as GrpcStatus) : UNKNOWN
 }
