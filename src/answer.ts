@@ -32,7 +32,18 @@ function closes({ request, stream, upgrade }: Exchange, refusal: Refusal): boole
   return hasBody(request) && !request.complete
 }
 
-/** For the `finish` of a stream whose request body nobody reads to its end. */
-export function stopReading(this: { close(code: number): void }): void {
-  this.close(constants.NGHTTP2_NO_ERROR)
+/**
+ * For the `finish` of a stream whose request body nobody reads to its end. A turn later: Node writes HEADERS with END_STREAM
+ * in the next one, and a reset before that would be all that the client gets.
+ */
+export function stopReading(this: Closable): void {
+  setImmediate(closeStream, this)
+}
+
+interface Closable {
+  close(code: number): void
+}
+
+function closeStream(stream: Closable): void {
+  stream.close(constants.NGHTTP2_NO_ERROR)
 }
