@@ -1,9 +1,9 @@
-import { constants, type ServerHttp2Stream } from 'node:http2'
+import { constants } from 'node:http2'
 import type { Refusal } from './errors.ts'
 import type { Exchange } from './exchange.ts'
 import { type KeptHeaders, sendProblem } from './problem.ts'
 import { hasBody } from './proxy/body.ts'
-import { readsRpcStatus, refuseRpc } from './proxy/grpc/refusal.ts'
+import { refuseRpc } from './proxy/grpc/refusal.ts'
 
 /**
  * Answers an exchange with a refusal, if it can still be answered: how a refusal looks is the protocol's business, never the
@@ -16,7 +16,7 @@ export function answer(exchange: Exchange, refusal: Refusal, kept: KeptHeaders):
     exchange.abandon()
     return
   }
-  if (exchange.protocol === 'grpc' && readsRpcStatus(exchange)) {
+  if (exchange.protocol === 'grpc') {
     refuseRpc(exchange, refusal, kept)
   } else {
     exchange.bytesOut = sendProblem(response, refusal, exchange.requestId, kept, closes(exchange, refusal))
@@ -33,13 +33,17 @@ function closes({ request, stream, upgrade }: Exchange, refusal: Refusal): boole
 }
 
 /**
- * For the `finish` of a stream whose request body nobody reads to its end. A turn later: nghttp2 drops a head that has not left
- * when its stream is reset.
+ * For the `finish` of a stream whose request body nobody reads to its end. A turn later: Node writes HEADERS with END_STREAM
+ * in the next one, and a reset before that would be all that the client gets.
  */
-export function stopReading(this: ServerHttp2Stream): void {
+export function stopReading(this: Closable): void {
   setImmediate(closeStream, this)
 }
 
-function closeStream(stream: ServerHttp2Stream): void {
+interface Closable {
+  close(code: number): void
+}
+
+function closeStream(stream: Closable): void {
   stream.close(constants.NGHTTP2_NO_ERROR)
 }

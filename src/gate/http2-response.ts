@@ -1,5 +1,5 @@
 import { subscribe } from 'node:diagnostics_channel'
-import { Http2ServerResponse, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2'
+import { constants, Http2ServerResponse, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2'
 import { connectionOfSession, type Http2Connection } from './http2-connection.ts'
 import { type Http2Request, requestOfStream } from './http2-request.ts'
 
@@ -136,7 +136,10 @@ function countEnd(
   }
   if (response.isCounted) return
   response.isCounted = true
-  if (response.isOurReset || (stream.writableFinished && stream.headersSent)) connection.guard.answered()
+  // An answer without a body is finished for Node before a byte of it is sent: the client's code tells that it was cut off.
+  const isSent =
+    stream.writableFinished && stream.headersSent && stream.rstCode === constants.NGHTTP2_NO_ERROR
+  if (response.isOurReset || isSent) connection.guard.answered()
   else connection.streamReset(connection.now() - response.startTime)
 }
 

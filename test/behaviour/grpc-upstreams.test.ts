@@ -44,6 +44,18 @@ t.test('a call that is under way at a GOAWAY ends as it would have', async t => 
   await quiet(gateway, 'open')
 })
 
+t.test('an upstream that says GOAWAY and leaves the connection open does not hold up the end', async t => {
+  const upstream = await rawUpstream(t)
+  const gateway = await grpcGateway(t, openRoute(upstream.url))
+  const session = openSession(t, gateway.h2c)
+  t.equal(statusOf(await call(session, method)), 0)
+  for (const one of upstream.sessions) one.goaway()
+  while (statusOf(await call(session, method)) !== 0);
+  t.equal(upstream.sessions.size, 2, 'the old connection is there still')
+  session.destroy()
+  await gateway.gateway.close()
+})
+
 t.test('an upstream that starts again gets calls again', async t => {
   const first = await rawUpstream(t)
   const gateway = await grpcGateway(t, openRoute(first.url))
