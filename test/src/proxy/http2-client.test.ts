@@ -5,7 +5,7 @@ import t, { type Test } from 'tap'
 import { buildConnector } from 'undici'
 import { Http2Client, type Http2ClientOptions } from '../../../src/proxy/http2/client.ts'
 import { wasNotProcessed } from '../../../src/proxy/http2/errors.ts'
-import { frame, good, rawHttp2Upstream, setting, types, uint32 } from '../../fixtures/http2-frames.ts'
+import { frame, good, rawHttp2Upstream, setting, types, uint32 } from '../../fixtures/frame-upstream.ts'
 import { http2Upstream } from '../../fixtures/http2-upstream.ts'
 import { ManualTime } from '../../fixtures/manual-time.ts'
 
