@@ -16,10 +16,11 @@ export const checkRpcTransport: Check = ({ config, isSound, report }) => {
     }
     const upstream = route.upstream === undefined ? undefined : config.upstreams[route.upstream]
     if (upstream?.protocol === 'http1') {
+      const isSecure = (upstream.url ?? upstream.endpoints[0])?.startsWith('https:')
       report(
         [...path, 'upstream'],
         `gRPC needs HTTP/2, and upstream ${route.upstream} is spoken to in HTTP/1`,
-        `write protocol: ${upstream.endpoints[0]?.startsWith('https:') ? 'h2' : 'h2c'} below upstreams.${route.upstream}`
+        `write protocol: ${isSecure ? 'h2' : 'h2c'} below upstreams.${route.upstream}`
       )
     }
   }
