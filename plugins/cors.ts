@@ -122,8 +122,9 @@ export default {
       known.removeResponseHeaders = before === null ? upstreamPolicy : [...before, ...upstreamPolicy]
       reply.header('vary', 'Origin')
       const { origin } = request.headers
-      if (known.protocol === 'grpc') return setRpcHeaders(request, reply, done)
-      if (request.method !== 'OPTIONS') return setHeaders(request, reply, done)
+      if (request.method !== 'OPTIONS') {
+        return known.protocol === 'grpc' ? setRpcHeaders(request, reply, done) : setHeaders(request, reply, done)
+      }
       const isPreflight =
         origin !== undefined && request.headers['access-control-request-method'] !== undefined
       if (!isPreflight) return done()
