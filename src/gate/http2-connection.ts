@@ -5,7 +5,13 @@ import { FloodGuard } from './http2-floods.ts'
 import type { Http2Response } from './http2-response.ts'
 import type { Timer, Timers } from './timers.ts'
 
-const { NGHTTP2_CANCEL, NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_NO_ERROR, NGHTTP2_PROTOCOL_ERROR } = constants
+const {
+  NGHTTP2_CANCEL,
+  NGHTTP2_ENHANCE_YOUR_CALM,
+  NGHTTP2_NO_ERROR,
+  NGHTTP2_PROTOCOL_ERROR,
+  NGHTTP2_SETTINGS_TIMEOUT
+} = constants
 
 /** Milliseconds that a connection that ends gets to take what is written to it. */
 const lingerTimeout = 2000
@@ -179,10 +185,18 @@ export class Http2Connection {
       this.#lingerOn()
       return
     }
-    if (!this.#hasSettings) {
-      if (now - this.#since >= headerTimeout) this.destroy()
-      return
+    if (now - this.#since >= headerTimeout) {
+      if (!this.#hasSettings) {
+        this.destroy()
+        return
+      }
+      // Until the client has acknowledged them, most of our limits do not hold (RFC 9113, 6.5.3).
+      if (this.#session.pendingSettingsAck) {
+        this.end(NGHTTP2_SETTINGS_TIMEOUT)
+        return
+      }
     }
+    if (!this.#hasSettings) return
     if (this.#isHeadLate(now, headerTimeout)) {
       this.end(NGHTTP2_PROTOCOL_ERROR)
       return
