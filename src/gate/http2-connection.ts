@@ -1,7 +1,7 @@
 import { constants, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
-import type { TLSSocket } from 'node:tls'
 import { FloodGuard } from './http2-floods.ts'
+import { ConnectionInfo } from './http2-info.ts'
 import type { Http2Response } from './http2-response.ts'
 import type { Timer, Timers } from './timers.ts'
 
@@ -30,32 +30,6 @@ export interface ConnectionLimits {
   keepAliveTimeout: number
   writeStallTimeout: number
   maxHeaderBytes: number
-}
-
-/** Who is on the other side of a connection: read from the socket once, and still there when it has closed. */
-export class ConnectionInfo {
-  readonly remoteAddress: string | undefined
-  readonly remotePort: number | undefined
-  readonly localAddress: string | undefined
-  readonly localPort: number | undefined
-  readonly encrypted: boolean
-  /** The TLS socket, for its certificates only; null on a cleartext connection. */
-  readonly tls: TLSSocket | null
-  readonly #socket: Socket
-
-  constructor(socket: Socket) {
-    this.remoteAddress = socket.remoteAddress
-    this.remotePort = socket.remotePort
-    this.localAddress = socket.localAddress
-    this.localPort = socket.localPort
-    this.encrypted = (socket as TLSSocket).encrypted === true
-    this.tls = this.encrypted ? (socket as TLSSocket) : null
-    this.#socket = socket
-  }
-
-  get destroyed(): boolean {
-    return this.#socket.destroyed
-  }
 }
 
 /** One HTTP/2 connection: its open streams, what it may still do, and how it ends. */
