@@ -7,6 +7,7 @@ import Fastify, {
   type FastifyRequest,
   LogController
 } from 'fastify'
+import { answer } from './answer.ts'
 import type { Config } from './config/schema.ts'
 import { Refusal } from './errors.ts'
 import { type Exchange, exchangeOf } from './exchange.ts'
@@ -14,7 +15,6 @@ import { Generation } from './generation.ts'
 import { orderChain } from './plugin/chain.ts'
 import type { GatewayPlugin } from './plugin/define.ts'
 import { refusalOf } from './plugin/refusal.ts'
-import { answer } from './problem.ts'
 import { type BuiltRoute, describeRoute, registerRoute } from './route/build.ts'
 import type { Services } from './services.ts'
 

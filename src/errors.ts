@@ -104,6 +104,42 @@ export const reasons = Object.freeze({
     'Content too large',
     'The body is larger than the route allows, with or without a Content-Length.'
   ),
+  'protocol.upgrade': reason(
+    426,
+    'SP_PROTOCOL_UPGRADE',
+    'Another protocol is needed',
+    'The route carries WebSocket and the request is none, or the other way round.'
+  ),
+  'protocol.rpc': reason(
+    404,
+    'SP_PROTOCOL_RPC',
+    'Unknown method',
+    'The gRPC method is not one of the `rpcs` that the route takes.'
+  ),
+  'protocol.subprotocol': reason(
+    400,
+    'SP_PROTOCOL_SUBPROTOCOL',
+    'Unknown subprotocol',
+    'The client offers no WebSocket subprotocol that the route takes.'
+  ),
+  'protocol.rate': reason(
+    429,
+    'SP_PROTOCOL_RATE',
+    'Too many messages',
+    'A WebSocket client has sent more messages a second than the route allows: closed with 1008.'
+  ),
+  'protocol.idle': reason(
+    408,
+    'SP_PROTOCOL_IDLE',
+    'Silent for too long',
+    'A WebSocket connection was silent for longer than `idle`: closed with 1001.'
+  ),
+  'protocol.lifetime': reason(
+    408,
+    'SP_PROTOCOL_LIFETIME',
+    'Open for too long',
+    'A WebSocket connection has reached its `lifetime`: closed with 1001.'
+  ),
   'request.malformed': reason(
     400,
     'SP_REQUEST_MALFORMED',
@@ -163,6 +199,12 @@ export const reasons = Object.freeze({
     'SP_CLIENT_ABORTED',
     'The client has gone',
     'The client closed its connection before its answer was complete.'
+  ),
+  'client.deadline': reason(
+    504,
+    'SP_CLIENT_DEADLINE',
+    'The deadline has passed',
+    'The `grpc-timeout` of the client ran out before the upstream had answered.'
   ),
   'gateway.draining': reason(
     503,

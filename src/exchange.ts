@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { constants, type ServerHttp2Stream } from 'node:http2'
+import type { Duplex } from 'node:stream'
 import type { Reason } from './errors.ts'
 import type { Identity } from './identity.ts'
 import type { Logger } from './log.ts'
 import { type Outcome, type OutcomeListener, type Protocol, RequestOutcome } from './outcome.ts'
-import type { RequestGateway } from './plugin/define.ts'
+import type { MessageLimits, RequestGateway, Rpc } from './plugin/define.ts'
 import { continueTrace, type TraceContext } from './trace.ts'
 
 const kExchange = Symbol('sallyport.exchange')
@@ -31,6 +33,18 @@ export interface ExchangeRoute {
 export interface UpstreamCall {
   /** The client has gone: ends the call, and hears of no further events. */
   cancel(): void
+  /**
+   * The gateway goes: says so to both sides where the protocol has words for it, and ends. Left out where an answer has its
+   * own end that is waited for.
+   */
+  leave?(): void
+}
+
+/** The connection of a WebSocket handshake, which is no HTTP connection any more. */
+export interface Upgrade {
+  readonly socket: Duplex
+  /** What the client has sent after its handshake. */
+  readonly head: Buffer
 }
 
 /** Who hears of every exchange, whatever its route: the generation that took it. */
@@ -44,7 +58,10 @@ export interface ExchangeObserver {
 /**
  * One request and its answer, from the parsed head to the end, whatever the end: what plugins see as `request.gateway`,
  * and the only maker of the outcome. It ends with the `close` event of the response, which Node emits exactly once:
- * after the last byte was handed to the system, or when the connection went.
+ * after the last byte was handed to the system, or when the connection or the HTTP/2 stream went; a WebSocket with its close.
+ *
+ * An HTTP/2 request has Node's compatibility objects for `request` and `response`, which routers and plugins cannot tell from
+ * those of HTTP/1, and its stream beside them.
  */
 export class Exchange implements RequestGateway {
   readonly request: IncomingMessage
@@ -53,14 +70,19 @@ export class Exchange implements RequestGateway {
   readonly startTime: number
   readonly clientIp: string
   readonly trace: TraceContext
-  readonly protocol: Protocol = 'http'
-  readonly rpc = null
+  readonly protocol: Protocol
+  readonly rpc: Rpc | null = null
+  /** Null on HTTP/1. */
+  readonly stream: ServerHttp2Stream | null
+  /** Null for all but WebSocket. */
+  readonly upgrade: Upgrade | null
   requestId: string
   identity: Identity | null = null
   params: Readonly<Record<string, string>> = noParams
   maxBody = 0
   upstreamHeaders: Readonly<Record<string, string | null>> | null = null
   removeResponseHeaders: readonly string[] | null = null
+  messageLimits: MessageLimits | null = null
 
   /** The target as the client sent it: path and query. */
   readonly target: string
@@ -75,20 +97,30 @@ export class Exchange implements RequestGateway {
   upstreamEnd = 0
   bytesIn = 0
   bytesOut = 0
+  /** What the client of a gRPC call was told (`grpc-status`). */
+  grpcStatus: number | null = null
+  /** With what a WebSocket was closed (RFC 6455, 7.4). */
+  closeCode: number | null = null
   ended = false
   /** The plugin whose later hook (`preHandler`, `onSend`, …) runs; null while none does. */
   running: string | null = null
   /** Headers that plugins had set before the upstream's answer was put on the reply: what a refusal after that keeps. */
   ownHeaders: Readonly<Record<string, number | string | string[] | undefined>> | null = null
   call: UpstreamCall | null = null
+  #set: Set<Exchange> | null = null
   #onEnd: (() => void)[] | null = null
 
   constructor(
     request: IncomingMessage,
     response: ServerResponse,
     clientIp: string,
-    observer: ExchangeObserver
+    observer: ExchangeObserver,
+    protocol: Protocol = 'http',
+    upgrade: Upgrade | null = null
   ) {
+    this.protocol = protocol
+    this.stream = streamOf(response)
+    this.upgrade = upgrade
     this.request = request
     this.response = response
     this.observer = observer
@@ -97,6 +129,7 @@ export class Exchange implements RequestGateway {
     this.requestId = randomUUID()
     this.trace = continueTrace(request.headers.traceparent as string | undefined)
     this.target = request.url ?? '/'
+    if (protocol === 'grpc') this.rpc = rpcOf(this.target)
     request[kExchange] = this
     response[kExchange] = this
     response.on('close', endExchange)
@@ -119,6 +152,13 @@ export class Exchange implements RequestGateway {
     this.requestId = id
   }
 
+  /** Puts it into a set until it ends. */
+  stayIn(set: Set<Exchange>): void {
+    if (this.ended) return
+    set.add(this)
+    this.#set = set
+  }
+
   onEnd(listener: () => void): void {
     if (this.ended) {
       listener()
@@ -136,11 +176,18 @@ export class Exchange implements RequestGateway {
     this.detail = detail
   }
 
+  /** The status is out already: only a broken connection, or a broken stream, says that the answer is not whole. */
+  abandon(): void {
+    if (this.stream === null) this.response.destroy()
+    else this.stream.close(constants.NGHTTP2_INTERNAL_ERROR)
+  }
+
   end(): void {
     if (this.ended) return
     this.ended = true
+    this.#set?.delete(this)
     this.call?.cancel()
-    if (!this.response.writableFinished) this.refuse('client.aborted', null, null)
+    if (!this.#isAnswered) this.refuse('client.aborted', null, null)
     const outcome = this.#outcome()
     if (this.route !== null) {
       this.route.inFlight.value--
@@ -150,6 +197,12 @@ export class Exchange implements RequestGateway {
       for (const listener of this.#onEnd) this.#tell(listener, outcome)
     }
     this.observer.ended(this, outcome)
+  }
+
+  get #isAnswered(): boolean {
+    // A WebSocket says itself how it ended, and a stream that was reset has not delivered what was written.
+    if (this.closeCode !== null) return true
+    return this.response.writableFinished && (this.stream === null || this.stream.rstCode === 0)
   }
 
   #tell(listener: OutcomeListener | (() => void), outcome: Outcome): void {
@@ -183,9 +236,24 @@ export class Exchange implements RequestGateway {
         this.upstreamStart === 0 ? null : (this.upstreamEnd || performance.now()) - this.upstreamStart,
       bytesIn: this.bytesIn,
       bytesOut: this.bytesOut,
+      grpcStatus: this.grpcStatus,
+      closeCode: this.closeCode,
       userAgent: headers['user-agent'] ?? ''
     })
   }
+}
+
+/** The stream of an HTTP/2 response; ServerResponse has no such property. */
+function streamOf(response: ServerResponse): ServerHttp2Stream | null {
+  return (response as { stream?: ServerHttp2Stream }).stream ?? null
+}
+
+/** `/package.Service/Method`, and nothing else; null for another path, which no gRPC method has. */
+function rpcOf(target: string): Rpc | null {
+  const slash = target.indexOf('/', 1)
+  const isRpc =
+    slash > 1 && slash < target.length - 1 && !target.includes('/', slash + 1) && !target.includes('?')
+  return isRpc ? { service: target.slice(1, slash), method: target.slice(slash + 1) } : null
 }
 
 function endExchange(this: ServerResponse): void {

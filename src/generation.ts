@@ -2,19 +2,20 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { isIP } from 'node:net'
 import { all } from '@fastify/proxy-addr'
 import type { FastifyInstance } from 'fastify'
+import { answer } from './answer.ts'
 import type { Config } from './config/schema.ts'
 import { type Reason, Refusal } from './errors.ts'
-import { Exchange, type ExchangeObserver } from './exchange.ts'
+import { Exchange, type ExchangeObserver, type Upgrade } from './exchange.ts'
 import { encodedSlashTraits, requestTraits, traits } from './gate/gate.ts'
 import type { Logger } from './log.ts'
 import { LogLimit } from './log-limit.ts'
-import type { Outcome } from './outcome.ts'
-import { answer } from './problem.ts'
+import type { Outcome, Protocol } from './outcome.ts'
 import { address } from './proxy/headers.ts'
 import type { Upstream } from './proxy/upstream.ts'
 import type { Cell } from './registry.ts'
 import type { BuiltRoute } from './route/build.ts'
 import { RouteTable } from './route/match.ts'
+import { protocolOf, refusalOfUnmatched } from './route/protocol.ts'
 import { type Services, trustFunction } from './services.ts'
 
 /** Those that get a label of their own, as in plugins/metrics.ts: a client cannot make series. */
@@ -65,15 +66,42 @@ export class Generation implements ExchangeObserver {
   }
 
   /** A request from a public listener. `refusal` is what the gate or the process has against it (overload, drain). */
-  handle(request: IncomingMessage, response: ServerResponse, refusal: Refusal | null): void {
-    const exchange = new Exchange(request, response, this.#clientIp(request), this)
-    if (refusal !== null) {
-      answer(exchange, refusal, null)
-      return
-    }
-    const match = this.#table.find(request, exchange.target)
+  handle(request: IncomingMessage, response: ServerResponse, refusal: Refusal | null): Exchange {
+    return this.#enter(request, response, refusal, protocolOf(request), null)
+  }
+
+  /**
+   * A WebSocket handshake. `response` is for a refusal: the answer of an accepted one is written by the WebSocket library.
+   * @returns the exchange, which ends with the connection
+   */
+  handleUpgrade(
+    request: IncomingMessage,
+    response: ServerResponse,
+    refusal: Refusal | null,
+    upgrade: Upgrade
+  ): Exchange {
+    return this.#enter(request, response, refusal, 'websocket', upgrade)
+  }
+
+  #enter(
+    request: IncomingMessage,
+    response: ServerResponse,
+    refusal: Refusal | null,
+    protocol: Protocol,
+    upgrade: Upgrade | null
+  ): Exchange {
+    const exchange = new Exchange(request, response, this.#clientIp(request), this, protocol, upgrade)
+    if (refusal !== null) answer(exchange, refusal, null)
+    else this.#route(exchange)
+    return exchange
+  }
+
+  #route(exchange: Exchange): void {
+    const { request, response, target, protocol } = exchange
+    const match = this.#table.find(request, target, protocol)
     if (match === null) {
-      answer(exchange, new Refusal('route.none'), null)
+      const matches = (other: Protocol) => this.#table.find(request, target, other) !== null
+      answer(exchange, refusalOfUnmatched(protocol, matches), null)
       return
     }
     const { route } = match

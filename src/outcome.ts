@@ -32,6 +32,10 @@ export interface OutcomeFields {
   /** Bytes of the request body as forwarded, and of the response body as sent. */
   readonly bytesIn: number
   readonly bytesOut: number
+  /** `grpc-status` that the client of a gRPC call got; null for other protocols, and when it left first. */
+  readonly grpcStatus: number | null
+  /** Close code of a WebSocket (RFC 6455, 7.4); null for other protocols, and for a handshake that was refused. */
+  readonly closeCode: number | null
   readonly userAgent: string
 }
 
@@ -62,6 +66,8 @@ export class RequestOutcome implements Outcome {
   readonly upstreamDuration: number | null
   readonly bytesIn: number
   readonly bytesOut: number
+  readonly grpcStatus: number | null
+  readonly closeCode: number | null
   readonly userAgent: string
 
   constructor(fields: OutcomeFields) {
@@ -83,11 +89,13 @@ export class RequestOutcome implements Outcome {
     this.upstreamDuration = fields.upstreamDuration
     this.bytesIn = fields.bytesIn
     this.bytesOut = fields.bytesOut
+    this.grpcStatus = fields.grpcStatus
+    this.closeCode = fields.closeCode
     this.userAgent = fields.userAgent
   }
 
   line(): Record<string, string | number | null> {
-    return {
+    const line: Record<string, string | number | null> = {
       upstream: this.upstream,
       protocol: this.protocol,
       method: this.method,
@@ -107,5 +115,8 @@ export class RequestOutcome implements Outcome {
       requestId: this.requestId,
       traceId: this.traceId
     }
+    if (this.grpcStatus !== null) line.grpcStatus = this.grpcStatus
+    if (this.closeCode !== null) line.closeCode = this.closeCode
+    return line
   }
 }

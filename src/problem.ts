@@ -1,7 +1,5 @@
 import type { ServerResponse } from 'node:http'
 import type { Refusal } from './errors.ts'
-import type { Exchange } from './exchange.ts'
-import { hasBody } from './proxy/body.ts'
 
 export const problemType = 'application/problem+json; charset=utf-8'
 
@@ -20,6 +18,9 @@ export function problemBody(refusal: Refusal, requestId: string): string {
   })
 }
 
+/** Headers that plugins had set on the answer. */
+export type KeptHeaders = Readonly<Record<string, number | string | string[] | undefined>> | null
+
 /**
  * Answers with the problem document of a refusal. `kept` are headers that plugins had set on the answer before
  * (CORS, rate limits): a refusal keeps them, a client needs them to read it.
@@ -29,7 +30,7 @@ export function sendProblem(
   response: ServerResponse,
   refusal: Refusal,
   requestId: string,
-  kept: Readonly<Record<string, number | string | string[] | undefined>> | null,
+  kept: KeptHeaders,
   close: boolean
 ): number {
   const body = problemBody(refusal, requestId)
@@ -55,17 +56,4 @@ export function sendProblem(
   }
   response.end(body)
   return length
-}
-
-/** Answers an exchange with a refusal, if it can still be answered. */
-export function answer(exchange: Exchange, refusal: Refusal, kept: Parameters<typeof sendProblem>[3]): void {
-  const { request, response } = exchange
-  exchange.refuse(refusal.reason, null, refusal.detail ?? null)
-  if (response.headersSent || response.destroyed) {
-    response.destroy()
-    return
-  }
-  // What is left of a body that nobody reads must not be taken for the next request.
-  const close = refusal.reason === 'request.malformed' || (hasBody(request) && !request.complete)
-  exchange.bytesOut = sendProblem(response, refusal, exchange.requestId, kept, close)
 }

@@ -111,6 +111,24 @@ export interface PluginMetrics {
   ): { child(...values: string[]): { observe(seconds: number): void } }
 }
 
+/** Method of a gRPC call, e.g. `shop.v1.Orders` and `Get`. */
+export interface Rpc {
+  readonly service: string
+  readonly method: string
+}
+
+/** What a message stream may cost. Absent: the gateway's own. */
+export interface MessageLimits {
+  /** Bytes of one message. */
+  readonly maxMessage?: number | undefined
+  /** Messages a second from a WebSocket client. */
+  readonly messageRate?: number | undefined
+  /** Longest silence of a WebSocket, in milliseconds. */
+  readonly idle?: number | undefined
+  /** Longest life of a WebSocket, in milliseconds. */
+  readonly lifetime?: number | undefined
+}
+
 /** What is known of one request while it is under way: `request.gateway`. */
 export interface RequestGateway {
   readonly protocol: Protocol
@@ -120,8 +138,8 @@ export interface RequestGateway {
   readonly clientIp: string
   /** Milliseconds on the clock of `performance.now()`. */
   readonly startTime: number
-  /** Service and method of a gRPC call; null for other protocols. */
-  readonly rpc: { readonly service: string; readonly method: string } | null
+  /** Service and method of a gRPC call; null for other protocols, and for a path that names no method. */
+  readonly rpc: Rpc | null
   /** Set by the `authenticate` plugin that accepts the request. A route that is not public is never proxied without. */
   identity: Identity | null
   /** Parameters of the match's path, decoded. */
@@ -138,6 +156,8 @@ export interface RequestGateway {
    * sets with `reply.header` are kept.
    */
   removeResponseHeaders: readonly string[] | null
+  /** Limits of the messages of a gRPC call or a WebSocket; null: the gateway's own. A frozen object made at build time. */
+  messageLimits: MessageLimits | null
   /** Another request id than the gateway's own, for logs and the upstream. */
   useRequestId(id: string): void
   /** Called once when this request ends, after the route's outcome listeners; at once when it has ended already. */

@@ -3,8 +3,10 @@ import { Transform, type TransformCallback } from 'node:stream'
 import { Refusal } from '../errors.ts'
 import type { Exchange } from '../exchange.ts'
 
-/** Whether a request says that it has a body (RFC 9112, 6.3). */
+/** Whether a request says that it has a body (RFC 9112, 6.3; RFC 9113, 8.1). */
 export function hasBody(request: IncomingMessage): boolean {
+  const { stream } = request as { stream?: { endAfterHeaders: boolean } }
+  if (stream !== undefined) return !stream.endAfterHeaders
   const length = request.headers['content-length']
   return request.headers['transfer-encoding'] !== undefined || (length !== undefined && length !== '0')
 }
@@ -21,10 +23,15 @@ export function announcesTooMuch(request: IncomingMessage, maxBody: number): boo
  */
 export class CountedBody extends Transform {
   readonly #exchange: Exchange
+  #timer: NodeJS.Timeout | undefined
 
-  constructor(exchange: Exchange) {
+  /** @param timeout milliseconds for a body on HTTP/2 to arrive: the HTTP/1 server has a clock of its own for them */
+  constructor(exchange: Exchange, timeout: number) {
     super({ readableHighWaterMark: 65_536, writableHighWaterMark: 65_536 })
     this.#exchange = exchange
+    if (exchange.stream !== null) {
+      this.#timer = setTimeout(() => this.destroy(slowBody()), timeout).unref()
+    }
     // undici takes its own listener off before it destroys the body of a call that failed.
     this.on('error', ignore)
     exchange.request.pipe(this)
@@ -35,6 +42,20 @@ export class CountedBody extends Transform {
     if (this.#exchange.bytesIn > this.#exchange.maxBody) done(new Refusal('protocol.size'))
     else done(null, chunk)
   }
+
+  override _final(done: (error?: Error) => void): void {
+    clearTimeout(this.#timer)
+    done()
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    clearTimeout(this.#timer)
+    done(error)
+  }
+}
+
+function slowBody(): Refusal {
+  return new Refusal('request.malformed', { status: 408, detail: 'the body took too long' })
 }
 
 function ignore(): void {}

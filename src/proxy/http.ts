@@ -1,42 +1,16 @@
 import { validateHeaderName, validateHeaderValue } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { type Reason, Refusal } from '../errors.ts'
+import { answer, stopReading } from '../answer.ts'
+import { Refusal } from '../errors.ts'
 import { type Exchange, exchangeOf, type UpstreamCall } from '../exchange.ts'
-import { answer } from '../problem.ts'
-import type { Cell, Histogram } from '../registry.ts'
-import { enter, noTicket, resting } from './admission.ts'
+import { enter, noTicket } from './admission.ts'
 import { announcesTooMuch, CountedBody, hasBody } from './body.ts'
 import type { Endpoint, UpstreamRequest } from './endpoint.ts'
 import { reasonOf } from './failures.ts'
-import {
-  type ForwardOptions,
-  faultyFraming,
-  forwardedHeaders,
-  isChunked,
-  returnedHeaders
-} from './headers.ts'
+import { faultyFraming, forwardedHeaders, isChunked, returnedHeaders } from './headers.ts'
 import { ReplyStream } from './reply-stream.ts'
 import { isRepeatable, type RetryableFailure } from './retry.ts'
-import type { Rewrite, RewriteLocation } from './rewrite.ts'
-import type { Upstream } from './upstream.ts'
-
-/** What the proxy needs of a route; made once, when the route is built. */
-export interface ProxyTarget {
-  readonly upstream: Upstream
-  readonly rewrite: Rewrite
-  readonly location: RewriteLocation | null
-  readonly forward: ForwardOptions
-  /** Milliseconds until the head of the answer. */
-  readonly responseTimeout: number
-  readonly isPublic: boolean
-  /** How many plugins stand on the route. */
-  readonly chainLength: number
-  /** Some plugin has hooks on answers or errors: those go through Fastify's reply instead of straight out. */
-  readonly viaReply: boolean
-  readonly upstreamDuration: Histogram
-  readonly upstreamErrors: (reason: Reason) => Cell
-  readonly retried: () => Cell
-}
+import { admit, type ProxyHook, type ProxyTarget } from './target.ts'
 
 /**
  * The `preHandler` that @fastify/http-proxy is given. Instead of `reply.from` it dispatches on undici and writes the answer
@@ -44,23 +18,12 @@ export interface ProxyTarget {
  * calls `done`, so the package's own handler does not run: that parses the target three times over as a URL, which the gate
  * has judged already and which is forwarded as it is.
  */
-export function createProxyHook(target: ProxyTarget) {
+export function createProxyHook(target: ProxyTarget): ProxyHook {
   return function proxyRequest(request: FastifyRequest, reply: FastifyReply): void {
     const exchange = exchangeOf(request.raw)
-    exchange.running = null
-    // Fastify takes a hook that throws null or undefined for the end of the chain: the plugins behind it were never asked.
-    if (exchange.passed !== target.chainLength) {
-      throw new Refusal('plugin.failed', { detail: 'the chain ended before its last plugin' })
-    }
-    // No 2xx without an allow decision on record: a chain that forgot to decide is a defect, and closed.
-    if (!target.isPublic && exchange.identity === null) {
-      throw new Refusal('plugin.failed', { detail: 'the chain ended without an identity' })
-    }
-    if (target.upstream.isSaturated)
-      throw new Refusal('upstream.saturated', { headers: { 'retry-after': '1' } })
+    // Before the breaker is asked, which counts on hearing of every call that it let through.
     if (announcesTooMuch(request.raw, exchange.maxBody)) throw new Refusal('protocol.size')
-    const ticket = enter(target.upstream)
-    if (ticket === noTicket) throw resting(target.upstream)
+    const ticket = admit(exchange, target)
     // Whatever throws in here still goes through Fastify, to the error handler.
     const call = new ProxyCall(target, exchange, reply, ticket)
     if (!target.viaReply) reply.hijack()
@@ -115,7 +78,7 @@ class ProxyCall implements UpstreamCall {
     this.#path = before === null ? target.rewrite(exchange) : before.#path
     this.#headers = before === null ? forwardedHeaders(exchange, target.forward) : before.#headers
     if (before !== null) this.#body = before.#body
-    else this.#body = hasBody(exchange.request) ? new CountedBody(exchange) : null
+    else this.#body = hasBody(exchange.request) ? new CountedBody(exchange, target.bodyTimeout) : null
   }
 
   start(): void {
@@ -178,7 +141,7 @@ class ProxyCall implements UpstreamCall {
     if (status === 204) dropContentLength(headers)
     this.#isNotModified = status === 304
     // An answer before the end of the body: what is left of the body must not be taken for a request.
-    if (this.#body !== null && !request.complete) headers.push('connection', 'close')
+    if (this.#body !== null && !request.complete) this.#endConnection(headers)
     try {
       if (this.#target.viaReply) this.#replyHead(status, headers, own)
       else response.writeHead(status, headers)
@@ -198,6 +161,13 @@ class ProxyCall implements UpstreamCall {
     return true
   }
 
+  #endConnection(headers: string[]): void {
+    const { stream } = this.#exchange
+    if (stream === null) headers.push('connection', 'close')
+    // RFC 9113, 8.1: after the answer the client is told to stop sending.
+    else stream.once('finish', stopReading)
+  }
+
   onData(chunk: Buffer): boolean {
     const exchange = this.#exchange
     exchange.bytesOut += chunk.length
@@ -206,7 +176,8 @@ class ProxyCall implements UpstreamCall {
     if (exchange.bytesOut === this.#expected) {
       // The last bytes go out with the end, in one write; a short body even in one string with the head, which saves the
       // system a gathering write and Node the bookkeeping for it.
-      if (chunk.length <= maxJoined) response.end(chunk.toString('latin1'), 'latin1')
+      if (chunk.length <= maxJoined && exchange.stream === null)
+        response.end(chunk.toString('latin1'), 'latin1')
       else response.end(chunk)
       return true
     }
@@ -321,12 +292,11 @@ class ProxyCall implements UpstreamCall {
     if (this.#stream !== null) {
       // Hooks may hold the stream: they or Fastify hear of its error, and `refuse` answers while that is possible.
       this.#stream.destroy(refusal)
-      if (response.headersSent) response.destroy()
+      if (response.headersSent) exchange.abandon()
       return
     }
     if (response.headersSent) {
-      // The status is out already: only a broken connection says that the answer is not whole.
-      response.destroy()
+      exchange.abandon()
       return
     }
     if (this.#target.viaReply) this.#reply.send(refusal)

@@ -4,12 +4,13 @@ import type { Config, RouteConfig } from '../config/schema.ts'
 import type { Reason } from '../errors.ts'
 import type { ExchangeRoute } from '../exchange.ts'
 import type { IssuerVerifier } from '../issuer/keys.ts'
-import type { OutcomeListener } from '../outcome.ts'
+import type { OutcomeListener, Protocol } from '../outcome.ts'
 import { type ChainLink, HookWatch, markPassed } from '../plugin/chain.ts'
 import type { Phase, RouteInstance } from '../plugin/define.ts'
 import { createPluginGateway, type PluginServices } from '../plugin/gateway.ts'
 import { createProxyHook } from '../proxy/http.ts'
 import { compileLocation, compileRewrite } from '../proxy/rewrite.ts'
+import type { ProxyHook, ProxyTarget } from '../proxy/target.ts'
 import { type Upstream, unusedClient } from '../proxy/upstream.ts'
 import type { Cell, Registry } from '../registry.ts'
 import type { Matchable } from './match.ts'
@@ -23,6 +24,8 @@ export interface BuiltRoute extends Matchable, ExchangeRoute {
   /** The path under which Fastify knows the route; never seen by clients, upstreams or plugins. */
   readonly address: string
   readonly maxBody: number
+  /** Milliseconds for a whole request to arrive. */
+  readonly bodyTimeout: number
   /** `decisions_total` with verdict allow, by the plugin's position; null for plugins that do not decide. */
   readonly allowed: readonly (Cell | null)[]
 }
@@ -30,6 +33,17 @@ export interface BuiltRoute extends Matchable, ExchangeRoute {
 export interface RouteServices extends PluginServices {
   issuer(name: string): IssuerVerifier
   isTrusted: (address: string) => boolean
+}
+
+/** Which proxy carries a route: its protocol decides. */
+const proxies: Readonly<Record<Protocol, (target: ProxyTarget) => ProxyHook>> = {
+  http: createProxyHook,
+  grpc: notYet,
+  websocket: notYet
+}
+
+function notYet(): ProxyHook {
+  throw new Error('this version has no proxy for the protocol')
 }
 
 const deciding: ReadonlySet<Phase> = new Set(['guard', 'authenticate', 'authorize', 'limit'])
@@ -54,14 +68,26 @@ export function describeRoute(
     upstream,
     chain,
     hosts: config.match.hosts,
-    path: config.match.path ?? '/*',
+    protocol: config.match.protocol,
+    path: pathOf(config.match),
+    sparesInfrastructure: config.match.protocol === 'grpc' && config.match.service === undefined,
     methods: config.match.methods,
     headers: config.match.headers,
-    answersPreflight: chain.some(({ plugin }) => plugin.answersPreflight === true),
+    answersPreflight: hasPreflights(config) && chain.some(({ plugin }) => plugin.answersPreflight === true),
     outcomeListeners: [],
     address: `/${name}`,
-    maxBody: config.maxBody ?? gateway.limits.maxBody
+    maxBody: config.maxBody ?? gateway.limits.maxBody,
+    bodyTimeout: gateway.limits.requestTimeout
   }
+}
+
+/** Browsers ask before requests and before gRPC-Web calls, never before a WebSocket. */
+function hasPreflights({ match, grpcWeb }: RouteConfig): boolean {
+  return match.protocol === 'http' || (match.protocol === 'grpc' && grpcWeb)
+}
+
+function pathOf({ path, service }: RouteConfig['match']): string {
+  return path ?? (service === undefined ? '/*' : `/${service}/*`)
 }
 
 /**
@@ -126,13 +152,18 @@ async function registerProxy(
 ): Promise<void> {
   const { upstream, config, path } = route
   const { registry } = services
-  const proxyRequest = createProxyHook({
+  const createHook = proxies[route.protocol]
+  const proxyRequest = createHook({
+    route: route.name,
     upstream,
     rewrite: compileRewrite(path, config.rewrite?.path),
     location: compileLocation(upstream.config.endpoints, path, config.rewrite?.path),
     forward: { preserveHost: config.rewrite?.host === 'preserve', isTrusted: services.isTrusted },
     responseTimeout: config.timeout ?? upstream.config.timeouts.response,
+    bodyTimeout: route.bodyTimeout,
+    routeTimeout: config.timeout ?? null,
     isPublic: config.public,
+    grpcWeb: config.grpcWeb,
     chainLength: route.chain.length,
     viaReply,
     upstreamDuration: registry.histogram('upstream_request_duration_seconds').child(upstream.name),

@@ -1,10 +1,12 @@
 import type { IncomingMessage } from 'node:http'
 import findMyWay from 'find-my-way'
+import type { Protocol } from '../outcome.ts'
 import { decodeForm, pathForm } from './path-form.ts'
 
 /** One route, as far as matching goes. */
 export interface Matchable {
   readonly name: string
+  readonly protocol: Protocol
   /** `api.example.com`, `*.example.com`; empty: any host. */
   readonly hosts: readonly string[]
   /** `/orders`, `/orders/*`, `/orders/:id`. */
@@ -15,6 +17,8 @@ export interface Matchable {
   readonly headers: Readonly<Record<string, string>>
   /** A CORS preflight is matched by the method that it asks about, because a plugin of the route answers it. */
   readonly answersPreflight: boolean
+  /** A gRPC route that names no service does not take the services about services: only a route that names them does. */
+  readonly sparesInfrastructure: boolean
 }
 
 export interface Match<Route extends Matchable> {
@@ -39,6 +43,7 @@ type Leaf<Route extends Matchable> = Candidate<Route>[]
 
 /**
  * Which route a request belongs to. The most specific wins, in this order:
+ * A route takes requests of its protocol only; then
  * 1. host: exact, then the longest `*.suffix`, then routes without hosts;
  * 2. path: literal segments before parameters before `/*`, segment by segment (find-my-way's tree); `/orders` before the
  *    `/orders` that `/orders/*` also takes;
@@ -76,22 +81,22 @@ export class RouteTable<Route extends Matchable> {
   }
 
   /** `target` is canonical (the gate has seen to that): what is matched is what is forwarded. */
-  find(request: IncomingMessage, target: string): Match<Route> | null {
+  find(request: IncomingMessage, target: string, protocol: Protocol = 'http'): Match<Route> | null {
     const query = target.indexOf('?')
     const path = pathForm(query === -1 ? target : target.slice(0, query))
     const host = hostname(request.headers.host)
     const exact = this.#exact.get(host)
     if (exact !== undefined) {
-      const match = exact.find(request, path)
+      const match = exact.find(request, path, protocol)
       if (match !== null) return match
     }
     for (const { suffix, tree } of this.#wildcards) {
       // A wildcard stands for one or more labels, never for none: ".example.com" must have something before it.
       if (host.length <= suffix.length || !host.endsWith(suffix)) continue
-      const match = tree.find(request, path)
+      const match = tree.find(request, path, protocol)
       if (match !== null) return match
     }
-    return this.#any === null ? null : this.#any.find(request, path)
+    return this.#any === null ? null : this.#any.find(request, path, protocol)
   }
 }
 
@@ -107,7 +112,9 @@ class HostTree<Route extends Matchable> {
   readonly #router: findMyWay.Instance<findMyWay.HTTPVersion.V1>
   // Lookups are synchronous, so one object can carry the question to the strategy and another the answer back.
   readonly #question: { candidates: IncomingMessage | undefined } = { candidates: undefined }
+  #protocol: Protocol = 'http'
   #endsInSlash = false
+  #isInfrastructure = false
   #answer: Candidate<Route> | null = null
 
   constructor(routes: readonly Route[]) {
@@ -136,9 +143,11 @@ class HostTree<Route extends Matchable> {
   }
 
   /** `path` is in path form. */
-  find(request: IncomingMessage, path: string): Match<Route> | null {
+  find(request: IncomingMessage, path: string, protocol: Protocol): Match<Route> | null {
     this.#question.candidates = request
+    this.#protocol = protocol
     this.#endsInSlash = path.endsWith('/')
+    this.#isInfrastructure = protocol === 'grpc' && isInfrastructure(path)
     const found = this.#router.find('GET', path, this.#question)
     this.#question.candidates = undefined
     const answer = this.#answer
@@ -147,13 +156,19 @@ class HostTree<Route extends Matchable> {
     return { route: answer.route, params: named(answer.params, found.params) }
   }
 
+  #takes(one: Candidate<Route>, request: IncomingMessage): boolean {
+    if (this.#endsInSlash && one.endsInParameter) return false
+    if (this.#isInfrastructure && one.route.sparesInfrastructure) return false
+    return accepts(one, request, this.#protocol)
+  }
+
   /**
    * find-my-way asks the strategy at each leaf that the path reaches; where no candidate accepts the request, it goes
    * back and tries the next less specific path.
    */
   #strategy(): findMyWay.ConstraintStrategy<findMyWay.HTTPVersion.V1, Leaf<Route> | IncomingMessage> {
     const accept = (leaf: Leaf<Route>, request: IncomingMessage): boolean => {
-      this.#answer = leaf.find(one => accepts(one, request, this.#endsInSlash)) ?? null
+      this.#answer = leaf.find(one => this.#takes(one, request)) ?? null
       return this.#answer !== null
     }
     return {
@@ -213,14 +228,14 @@ function bySpecificity<Route extends Matchable>(a: Candidate<Route>, b: Candidat
 function accepts<Route extends Matchable>(
   one: Candidate<Route>,
   request: IncomingMessage,
-  endsInSlash: boolean
+  protocol: Protocol
 ): boolean {
-  if (endsInSlash && one.endsInParameter) return false
   const method = request.method as string
   if (method === 'OPTIONS' && one.route.answersPreflight && isPreflight(request)) {
     // A browser's preflight carries none of the headers that the request itself will have.
     return one.methods === null || one.methods.has(request.headers['access-control-request-method'] as string)
   }
+  if (one.route.protocol !== protocol) return false
   if (one.methods !== null && !one.methods.has(method)) return false
   for (const [name, value] of one.headers) {
     if (request.headers[name] !== value) return false
@@ -234,6 +249,15 @@ export function isPreflight(request: IncomingMessage): boolean {
     request.method === 'OPTIONS' &&
     request.headers.origin !== undefined &&
     request.headers['access-control-request-method'] !== undefined
+  )
+}
+
+/** Health and reflection of gRPC: every server may have them, and they tell of what else it has. */
+function isInfrastructure(path: string): boolean {
+  return (
+    path.startsWith('/grpc.health.') ||
+    path.startsWith('/grpc.reflection.') ||
+    path.startsWith('/grpc.channelz.')
   )
 }
 

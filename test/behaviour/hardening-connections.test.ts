@@ -108,7 +108,7 @@ t.test('an upgrade that nobody takes does not keep its connection', async t => {
     'GET /a?token=canary HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
       'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n'
   )
-  t.equal((await client.next()).status, 501)
+  t.equal((await client.next()).status, 426)
   // Not answered by a FIN of ours, and kept writing: only a destroyed socket resets.
   const writing = setInterval(() => client.socket.write('x'), 20)
   t.teardown(() => clearInterval(writing))

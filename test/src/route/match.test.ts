@@ -11,7 +11,17 @@ interface Question {
 }
 
 function route(name: string, path: string, more: Partial<Matchable> = {}): Matchable {
-  return { name, hosts: [], path, methods: [], headers: {}, answersPreflight: false, ...more }
+  return {
+    name,
+    hosts: [],
+    path,
+    methods: [],
+    headers: {},
+    answersPreflight: false,
+    protocol: 'http',
+    sparesInfrastructure: false,
+    ...more
+  }
 }
 
 function ask(table: RouteTable<Matchable>, question: Partial<Question>) {

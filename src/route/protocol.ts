@@ -1,0 +1,44 @@
+import type { IncomingMessage } from 'node:http'
+import { Refusal } from '../errors.ts'
+import type { Protocol } from '../outcome.ts'
+
+/** PROTOCOL-HTTP2.md and PROTOCOL-WEB.md of gRPC: `application/grpc`, `application/grpc+proto`, `application/grpc-web-text`, … */
+const grpcType = 'application/grpc'
+
+/** The protocol that a request speaks. A WebSocket handshake is told apart before, by the server that took it. */
+export function protocolOf(request: IncomingMessage): Protocol {
+  const type = request.headers['content-type']
+  // `application/` is 12 characters: JSON and forms are told apart by the next one.
+  if (type === undefined || type.charCodeAt(12) !== 0x67) return 'http'
+  return isGrpc(type) ? 'grpc' : 'http'
+}
+
+function isGrpc(type: string): boolean {
+  if (!type.startsWith(grpcType)) return false
+  const next = type.charAt(grpcType.length)
+  return next === '' || next === '+' || next === ';' || next === '-'
+}
+
+const otherProtocols: Readonly<Record<Protocol, readonly Protocol[]>> = {
+  http: ['websocket', 'grpc'],
+  websocket: ['http', 'grpc'],
+  grpc: []
+}
+
+const none = new Refusal('route.none')
+// RFC 9110, 15.5.22: 426 says what to come back with.
+const wantsWebSocket = new Refusal('protocol.upgrade', { headers: { upgrade: 'websocket' } })
+const noWebSocket = new Refusal('protocol.upgrade', { detail: 'the route is not for WebSocket' })
+// PROTOCOL-HTTP2.md: "If Content-Type does not begin with application/grpc, servers SHOULD respond with HTTP status of 415."
+const wantsGrpc = new Refusal('protocol.content_type', { detail: 'the route is for gRPC' })
+
+/**
+ * Why no route took a request: none is there, or one that would have taken it in another protocol.
+ * @param matches whether there is a route for the request, were it of that protocol
+ */
+export function refusalOfUnmatched(protocol: Protocol, matches: (other: Protocol) => boolean): Refusal {
+  const other = otherProtocols[protocol].find(matches)
+  if (other === undefined) return none
+  if (protocol === 'websocket') return noWebSocket
+  return other === 'websocket' ? wantsWebSocket : wantsGrpc
+}
