@@ -4,13 +4,13 @@
  */
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { Client, credentials } from '@grpc/grpc-js'
 import { cancelMidway, complete, kinds } from './grpc/caller.ts'
 import { type EchoServer, startEchoServer } from './grpc/echo-server.ts'
-import { gatewayForCalls } from './grpc/gateway.ts'
+import { gatewayForCalls, useCheckout } from './grpc/gateway.ts'
 import { type Inspector, inspect } from './grpc/inspector.ts'
 import { freePort, startInstance } from './instance.ts'
 import { countFailure } from './load/call.ts'
@@ -244,6 +244,7 @@ async function main(): Promise<void> {
       connections: { type: 'string', default: '8' },
       together: { type: 'string', default: '8' },
       through: { type: 'string', default: 'gateway' },
+      gateway: { type: 'string' },
       write: { type: 'boolean', default: false }
     }
   })
@@ -253,6 +254,7 @@ async function main(): Promise<void> {
     together: Number(values.together),
     through: values.through === 'bridge' ? 'bridge' : 'gateway'
   }
+  if (values.gateway !== undefined) useCheckout(resolve(values.gateway))
   const figures = await runCalls(options)
   const what =
     `${figures.calls.toLocaleString('en-US')} calls of four kinds through the ${options.through} over ${options.connections} connections, ` +
