@@ -3,7 +3,7 @@ import type { Refusal } from './errors.ts'
 import type { Exchange } from './exchange.ts'
 import { type KeptHeaders, sendProblem } from './problem.ts'
 import { hasBody } from './proxy/body.ts'
-import { refuseRpc } from './proxy/grpc/refusal.ts'
+import { readsRpcStatus, refuseRpc } from './proxy/grpc/refusal.ts'
 
 /**
  * Answers an exchange with a refusal, if it can still be answered: how a refusal looks is the protocol's business, never the
@@ -16,7 +16,7 @@ export function answer(exchange: Exchange, refusal: Refusal, kept: KeptHeaders):
     exchange.abandon()
     return
   }
-  if (exchange.protocol === 'grpc') {
+  if (exchange.protocol === 'grpc' && readsRpcStatus(exchange)) {
     refuseRpc(exchange, refusal, kept)
   } else {
     exchange.bytesOut = sendProblem(response, refusal, exchange.requestId, kept, closes(exchange, refusal))
