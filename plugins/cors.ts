@@ -123,7 +123,9 @@ export default {
       reply.header('vary', 'Origin')
       const { origin } = request.headers
       if (request.method !== 'OPTIONS') {
-        return known.protocol === 'grpc' ? setRpcHeaders(request, reply, done) : setHeaders(request, reply, done)
+        return known.protocol === 'grpc'
+          ? setRpcHeaders(request, reply, done)
+          : setHeaders(request, reply, done)
       }
       const isPreflight =
         origin !== undefined && request.headers['access-control-request-method'] !== undefined
