@@ -6,7 +6,7 @@ import type { ExchangeRoute } from '../exchange.ts'
 import type { IssuerVerifier } from '../issuer/keys.ts'
 import type { OutcomeListener, Protocol } from '../outcome.ts'
 import { type ChainLink, HookWatch, markPassed } from '../plugin/chain.ts'
-import type { Phase, RouteInstance } from '../plugin/define.ts'
+import type { GatewayPlugin, Phase, RouteInstance } from '../plugin/define.ts'
 import { createPluginGateway, type PluginServices } from '../plugin/gateway.ts'
 import { createGrpcHook } from '../proxy/grpc.ts'
 import { createProxyHook } from '../proxy/http.ts'
@@ -14,6 +14,7 @@ import { compileLocation, compileRewrite } from '../proxy/rewrite.ts'
 import type { ProxyHook, ProxyTarget } from '../proxy/target.ts'
 import { type Upstream, unusedClient } from '../proxy/upstream.ts'
 import type { Cell, Registry } from '../registry.ts'
+import type { IdentitySigner } from '../signed-identity/signer.ts'
 import type { Matchable } from './match.ts'
 
 /** A route as the running gateway has it: what is matched, what is counted, and the address of its Fastify context. */
@@ -34,6 +35,9 @@ export interface BuiltRoute extends Matchable, ExchangeRoute {
 export interface RouteServices extends PluginServices {
   issuer(name: string): IssuerVerifier
   isTrusted: (address: string) => boolean
+  /** Null where the configuration has no key. */
+  readonly signer: IdentitySigner | null
+  readonly plugins: ReadonlyMap<string, GatewayPlugin>
 }
 
 /** Which proxy carries a route: its protocol decides. */
@@ -141,7 +145,8 @@ function pluginRoute(route: BuiltRoute, services: RouteServices) {
     isPublic: route.config.public,
     methods: route.methods,
     outcomeListeners: route.outcomeListeners,
-    issuer: services.issuer
+    issuer: services.issuer,
+    plugins: services.plugins
   }
 }
 
@@ -159,7 +164,11 @@ async function registerProxy(
     upstream,
     rewrite: compileRewrite(path, config.rewrite?.path),
     location: compileLocation(upstream.config.endpoints, path, config.rewrite?.path),
-    forward: { preserveHost: config.rewrite?.host === 'preserve', isTrusted: services.isTrusted },
+    forward: {
+      preserveHost: config.rewrite?.host === 'preserve',
+      signIdentity: services.signer?.for(upstream.name) ?? null,
+      isTrusted: services.isTrusted
+    },
     responseTimeout: config.timeout ?? upstream.config.timeouts.response,
     bodyTimeout: route.bodyTimeout,
     routeTimeout: config.timeout ?? null,
