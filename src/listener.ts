@@ -43,6 +43,7 @@ export class PublicListener {
   readonly #upgraded = new Set<Exchange>()
   readonly #refusedLog = new LogLimit(refusedLines)
   #stage: DrainStage = 'serving'
+  #isLeaving = false
 
   constructor(options: ListenerOptions) {
     const { limits } = options
@@ -90,7 +91,8 @@ export class PublicListener {
   /** Takes no more connections, ends those that are idle, waits for the rest. */
   async close(): Promise<void> {
     this.startDraining()
-    for (const { call } of this.#upgraded) call?.leave?.()
+    this.#isLeaving = true
+    for (const exchange of this.#upgraded) exchange.leave()
     const closed = new Promise<void>(resolve => this.#server.close(() => resolve()))
     this.#server.closeIdleConnections()
     for (const socket of this.#sockets) {
@@ -144,6 +146,8 @@ export class PublicListener {
     if (exchange.ended) return
     this.#upgraded.add(exchange)
     exchange.onEnd(() => this.#upgraded.delete(exchange))
+    // A connection that was opened before may still bring one.
+    if (this.#isLeaving) exchange.leave()
   }
 
   #countRefused(refused: RefusedRequest): void {

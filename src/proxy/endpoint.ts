@@ -1,4 +1,5 @@
-import { type Dispatcher, Pool } from 'undici'
+import type { Socket } from 'node:net'
+import { type buildConnector, type Dispatcher, Pool } from 'undici'
 import type { UpstreamConfig } from '../config/schema.ts'
 import { processTimers, type Timers } from '../timers.ts'
 import { createConnector, type UpstreamTls } from './connector.ts'
@@ -40,6 +41,7 @@ export class Endpoint {
   connects = 0
   readonly #onChange: (endpoint: Endpoint) => void
   readonly #timers: Timers
+  readonly #connector: buildConnector.connector
   readonly #probe: Probe | null = null
   readonly #healthCheck: HealthCheck | null = null
   #isResting = false
@@ -56,6 +58,7 @@ export class Endpoint {
     this.#onChange = onChange
     this.#timers = timers
     const connector = createConnector(address, this.servername, config, tls)
+    this.#connector = connector
     this.pool = createPool(origin, config, (options, callback) => {
       this.connects++
       connector(options, callback)
@@ -75,6 +78,13 @@ export class Endpoint {
   /** Whether it should get requests. */
   get isWell(): boolean {
     return !this.#isResting && this.#healthCheck?.isHealthy !== false
+  }
+
+  /** A connection outside of the pool, for what is no request and answer: made as the pool makes its own. */
+  connect(callback: (error: Error | null, socket: Socket | null) => void): void {
+    const { protocol, hostname, host, port } = new URL(this.origin)
+    const options = { protocol, hostname: unbracketed(hostname), host, port, servername: this.servername }
+    this.#connector(options, (...[error, socket]) => callback(error, socket as Socket | null))
   }
 
   /** It could not be connected to: spares it for a while. */

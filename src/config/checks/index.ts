@@ -12,6 +12,7 @@ import { checkRouteUpstreams } from './route-upstreams.ts'
 import { checkSecrets } from './secrets.ts'
 import { checkUnsupported } from './unsupported.ts'
 import { checkUpstreamUrls } from './upstream-urls.ts'
+import { checkWebSockets } from './websockets.ts'
 
 /** Every rule that no schema can state. */
 export const checks: readonly Check[] = [
@@ -24,6 +25,7 @@ export const checks: readonly Check[] = [
   checkRewrites,
   checkOverlaps,
   checkRouteUpstreams,
+  checkWebSockets,
   checkAccess,
   checkPluginOptions,
   checkSecrets,

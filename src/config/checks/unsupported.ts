@@ -28,11 +28,6 @@ const unsupported: readonly Unsupported[] = [
     find: config => routesWhere(config, 'grpc')
   },
   {
-    what: 'WebSocket',
-    remedy: 'remove the route',
-    find: config => routesWhere(config, 'websocket')
-  },
-  {
     what: 'HTTP/2 to an upstream',
     remedy: 'write protocol: http1',
     find: config =>
