@@ -1,15 +1,17 @@
 import { type IncomingMessage, validateHeaderName, validateHeaderValue } from 'node:http'
 import type { Duplex } from 'node:stream'
-import type WebSocket from 'ws'
-import { WebSocketServer } from 'ws'
+import { type Server, WebSocketServer } from 'ws'
+import type { PeerSocket } from './peer-socket.ts'
 import { serverOptions } from './ws.ts'
+
+type PeerServer = Server<typeof PeerSocket>
 
 /** Routes have one size, or a few; a plugin that makes them up has its servers made anew. */
 const maxServers = 16
 
 /** Accepts clients: one server of ws for each size of message, with no socket of its own. */
 export class Acceptor {
-  readonly #servers = new Map<number, WebSocketServer>()
+  readonly #servers = new Map<number, PeerServer>()
   #fields: readonly string[] = []
 
   /**
@@ -22,8 +24,8 @@ export class Acceptor {
     head: Buffer,
     maxMessage: number,
     fields: readonly string[]
-  ): WebSocket | null {
-    let accepted: WebSocket | null = null
+  ): PeerSocket | null {
+    let accepted: PeerSocket | null = null
     this.#fields = fields
     this.#server(maxMessage).handleUpgrade(request, socket, head, webSocket => {
       accepted = webSocket
@@ -32,10 +34,10 @@ export class Acceptor {
     return accepted
   }
 
-  #server(maxMessage: number): WebSocketServer {
+  #server(maxMessage: number): PeerServer {
     const known = this.#servers.get(maxMessage)
     if (known !== undefined) return known
-    const server = new WebSocketServer(serverOptions(maxMessage))
+    const server = new WebSocketServer<typeof PeerSocket>(serverOptions(maxMessage))
     server.on('headers', lines => addFields(lines, this.#fields))
     // Otherwise ws would answer, in words of its own.
     server.on('wsClientError', () => {})

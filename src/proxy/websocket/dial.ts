@@ -1,10 +1,11 @@
 import type { ClientRequest, IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import WebSocket, { type ClientOptions } from 'ws'
+import type { ClientOptions } from 'ws'
 import { Refusal } from '../../errors.ts'
 import type { Endpoint } from '../endpoint.ts'
 import { reasonOf } from '../failures.ts'
+import { PeerSocket } from './peer-socket.ts'
 import { clientOptions, payloadLimit } from './ws.ts'
 
 export interface DialRequest {
@@ -31,7 +32,7 @@ export interface DialEnd {
 }
 
 export interface OpenedUpstream {
-  readonly webSocket: WebSocket
+  readonly webSocket: PeerSocket
   readonly socket: Duplex
   readonly rawHeaders: readonly string[]
   /** The upstream's choice; null: none. */
@@ -57,7 +58,7 @@ type Oncreate = (error: Error | null, socket?: Duplex) => void
 export class Dial {
   readonly #request: DialRequest
   readonly #end: DialEnd
-  readonly #webSocket: WebSocket
+  readonly #webSocket: PeerSocket
   #socket: Socket | null = null
   #timer: NodeJS.Timeout | undefined
   #answer: IncomingMessage | null = null
@@ -71,7 +72,7 @@ export class Dial {
     const { endpoint, headers, offers, maxMessage } = request
     // Offered by hand: ws would refuse an upstream that chooses none, which RFC 6455 allows.
     const offer = offers.length === 0 ? headers : { ...headers, 'sec-websocket-protocol': offers.join(', ') }
-    this.#webSocket = new WebSocket(endpoint.origin, [], {
+    this.#webSocket = new PeerSocket(endpoint.origin, [], {
       ...clientOptions,
       maxPayload: payloadLimit(maxMessage),
       headers: offer as Record<string, string>,

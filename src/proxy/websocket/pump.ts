@@ -52,7 +52,8 @@ export class Pump {
   readonly #options: PumpOptions
   readonly #client: Side
   readonly #upstream: Side
-  readonly #flows: readonly Flow[]
+  readonly #flowIn: Flow
+  readonly #flowOut: Flow
   readonly #rate: FrameRate | null
   readonly #idle: number
   /** On the clock; Infinity: never. */
@@ -75,17 +76,20 @@ export class Pump {
     this.#endOfCredential = now + (expiresIn ?? Number.POSITIVE_INFINITY)
     this.#lastFrame = now
     this.#nextLook = now + look
-    this.#flows = [new Flow(client, upstream, this.#meterIn), new Flow(upstream, client, this.#meterOut)]
-    this.#listen(client, upstream, 'client.aborted')
-    this.#listen(upstream, client, 'upstream.reset')
+    this.#flowIn = new Flow(client, upstream, this.#meterIn)
+    this.#flowOut = new Flow(upstream, client, this.#meterOut)
+    this.#listen(client, upstream)
+    this.#listen(upstream, client)
     this.#schedule(now)
   }
 
   /** The gateway ends the connection: `code` for the client, 1001 for the upstream, which has done nothing. */
   finish(code: number, reason: Reason, detail: string | null = null): void {
-    if (!this.#settle({ closeCode: code, reason, detail })) return
-    this.#client.close(code, '')
-    this.#upstream.close(goingAway, '')
+    if (this.#end !== null) return
+    this.#settle({ closeCode: code, reason, detail })
+    this.#stop()
+    this.#client.webSocket.endWith(code, '')
+    this.#upstream.webSocket.endWith(goingAway, '')
   }
 
   readonly #meterIn = (bytes: number, isMessage: boolean): boolean => {
@@ -106,20 +110,36 @@ export class Pump {
     return true
   }
 
-  #listen(side: Side, other: Side, lost: Reason): void {
-    side.webSocket.on('close', (code, reason) => this.#closed(side, other, lost, code, reason))
+  #listen(side: Side, other: Side): void {
+    side.webSocket.onPeerClose = (code, reason) => this.#asked(side, other, code, reason)
+    side.webSocket.on('close', code => this.#closed(side, other, code))
     side.webSocket.on('error', error => this.#broken(side, other, error))
   }
 
-  /** A side has closed, or its connection has gone. */
-  #closed(side: Side, other: Side, lost: Reason, code: number, reason: Buffer): void {
+  /**
+   * The peer has sent its close frame: the other one hears of it, and its answer is the answer. Until then what it still sends
+   * goes on its way.
+   */
+  #asked(side: Side, other: Side, code: number, reason: Buffer): void {
+    side.askedWith = code
+    this.#flowFrom(side).stop()
+    if (this.#end === null) this.#settle({ closeCode: code, reason: null, detail: null })
+    other.webSocket.endWith(code, reason)
+  }
+
+  /** Both have closed, or the connection has gone. */
+  #closed(side: Side, other: Side, code: number): void {
     side.isClosed = true
-    const isLost = code === abnormal
-    if (this.#settle({ closeCode: code, reason: isLost ? lost : null, detail: null })) {
-      if (isLost) other.drop()
-      else other.close(code, reason)
+    const isLost = side.askedWith === null && code === abnormal
+    if (this.#end === null) {
+      const reason = side === this.#client ? 'client.aborted' : 'upstream.reset'
+      this.#settle({ closeCode: code, reason, detail: null })
     }
+    this.#stop()
     if (other.isClosed) this.#over()
+    // It has asked to close, and waits for an answer that will not come.
+    else if (other.askedWith !== null) other.webSocket.endWith(other.askedWith, '')
+    else if (isLost) other.drop()
   }
 
   /** A side has broken the protocol. ws has closed it with the code that RFC 6455 has for that. */
@@ -130,21 +150,29 @@ export class Pump {
     const fault: Reason = code === 1009 ? 'protocol.size' : 'request.malformed'
     // A client is not told that it was too long or malformed, when it was not.
     const closeCode = isClient ? code : internal
-    if (this.#settle({ closeCode, reason: isClient ? fault : 'upstream.protocol', detail }))
-      other.close(closeCode, '')
+    if (this.#end === null)
+      this.#settle({ closeCode, reason: isClient ? fault : 'upstream.protocol', detail })
+    this.#stop()
+    other.webSocket.endWith(closeCode, '')
   }
 
-  /** @returns whether this is the first that ends the connection: what follows is its consequence. */
-  #settle(end: PumpEnd): boolean {
-    if (this.#end !== null) return false
+  #flowFrom(side: Side): Flow {
+    return side === this.#client ? this.#flowIn : this.#flowOut
+  }
+
+  #stop(): void {
+    this.#flowIn.stop()
+    this.#flowOut.stop()
+  }
+
+  /** What ends the connection; what comes after it is its consequence. */
+  #settle(end: PumpEnd): void {
     this.#end = end
     // What they have taken so far is nothing that they take from now on.
     this.#client.look()
     this.#upstream.look()
     this.#client.quietLooks = 0
     this.#upstream.quietLooks = 0
-    for (const flow of this.#flows) flow.stop()
-    return true
   }
 
   #over(): void {
@@ -196,6 +224,9 @@ export class Pump {
     const end: PumpEnd = isClient
       ? { closeCode: abnormal, reason: 'client.aborted', detail }
       : { closeCode: goingAway, reason: 'upstream.timeout', detail }
-    if (this.#settle(end)) (isClient ? this.#upstream : this.#client).close(goingAway, '')
+    if (this.#end !== null) return
+    this.#settle(end)
+    this.#stop()
+    ;(isClient ? this.#upstream : this.#client).webSocket.endWith(goingAway, '')
   }
 }

@@ -1,19 +1,22 @@
 import type { Duplex } from 'node:stream'
 import WebSocket from 'ws'
+import type { PeerSocket } from './peer-socket.ts'
 
 /** One of the two WebSockets of a connection, and how far it is with what it has to send. */
 export class Side {
-  readonly webSocket: WebSocket
+  readonly webSocket: PeerSocket
   readonly #socket: Duplex
   #taken = 0
   #queued = 0
   /** Looks in a row at which it had taken nothing. */
   quietLooks = 0
   isClosed = false
+  /** The code of its peer's close frame; null while there was none. */
+  askedWith: number | null = null
   /** It is cut off as soon as what is on its way to it has gone out. */
   isDropped = false
 
-  constructor(webSocket: WebSocket, socket: Duplex) {
+  constructor(webSocket: PeerSocket, socket: Duplex) {
     this.webSocket = webSocket
     this.#socket = socket
   }
@@ -40,15 +43,6 @@ export class Side {
     this.quietLooks = taken === this.#taken && queued === this.#queued ? this.quietLooks + 1 : 0
     this.#taken = taken
     this.#queued = queued
-  }
-
-  /** Begins the closing handshake. Without a code where the other side gave none (RFC 6455, 7.1.5). */
-  close(code: number, reason: Buffer | string): void {
-    if (!this.isOpen) return
-    if (code === 1005) this.webSocket.close()
-    else this.webSocket.close(code, reason)
-    // Its own close frame is behind what it has sent before.
-    this.webSocket.resume()
   }
 
   /** Ends it without a word, as the other side has ended, after what is still on its way to it. */

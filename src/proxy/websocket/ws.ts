@@ -1,4 +1,5 @@
 import WebSocket, { type PerMessageDeflateOptions, type ServerOptions } from 'ws'
+import { PeerSocket } from './peer-socket.ts'
 
 /** What ws 8.23 exports and the types of 8.18 leave out. */
 interface Untyped {
@@ -30,8 +31,9 @@ const common = {
 /** ws reads sizes as 32-bit integers, and takes a negative one for no limit. */
 const maxSize = 2 ** 31 - 1
 
-export const serverOptions = (maxMessage: number): ServerOptions => ({
+export const serverOptions = (maxMessage: number): ServerOptions<typeof PeerSocket> => ({
   ...common,
+  WebSocket: PeerSocket,
   maxPayload: Math.min(maxMessage, maxSize),
   noServer: true,
   clientTracking: false,
