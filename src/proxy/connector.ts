@@ -14,12 +14,14 @@ export function createConnector(
   address: string | null,
   servername: string,
   config: UpstreamConfig,
-  tls: UpstreamTls
+  tls: UpstreamTls,
+  socketOptions: object = {}
 ): buildConnector.connector {
   const connect = buildConnector({
     timeout: config.timeouts.connect,
     ca: tls?.ca,
-    autoSelectFamily: true
+    autoSelectFamily: true,
+    ...socketOptions
   })
   // RFC 6066, 3: an address is never sent as a server name. It is verified all the same, as `hostname`.
   const name = isIP(servername) === 0 ? { servername } : { servername: undefined }

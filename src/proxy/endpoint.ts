@@ -5,6 +5,7 @@ import { processTimers, type Timers } from '../timers.ts'
 import { createConnector, type UpstreamTls } from './connector.ts'
 import { HealthCheck } from './health-check.ts'
 import { createProbe, type Probe } from './probe.ts'
+import { pacedRead } from './websocket/paced-read.ts'
 
 /** What undici takes and its types leave out. */
 export interface UpstreamRequest extends Dispatcher.DispatchOptions {
@@ -41,7 +42,7 @@ export class Endpoint {
   connects = 0
   readonly #onChange: (endpoint: Endpoint) => void
   readonly #timers: Timers
-  readonly #connector: buildConnector.connector
+  readonly #socketConnector: () => buildConnector.connector
   readonly #probe: Probe | null = null
   readonly #healthCheck: HealthCheck | null = null
   #isResting = false
@@ -58,7 +59,9 @@ export class Endpoint {
     this.#onChange = onChange
     this.#timers = timers
     const connector = createConnector(address, this.servername, config, tls)
-    this.#connector = connector
+    this.#socketConnector = once(() =>
+      createConnector(address, this.servername, config, tls, { onread: pacedRead })
+    )
     this.pool = createPool(origin, config, (options, callback) => {
       this.connects++
       connector(options, callback)
@@ -84,7 +87,9 @@ export class Endpoint {
   connect(callback: (error: Error | null, socket: Socket | null) => void): void {
     const { protocol, hostname, host, port } = new URL(this.origin)
     const options = { protocol, hostname: unbracketed(hostname), host, port, servername: this.servername }
-    this.#connector(options, (...[error, socket]) => callback(error, socket as Socket | null))
+    this.#socketConnector()(options, (...[error, socket]) =>
+      callback(error, (socket ?? null) as Socket | null)
+    )
   }
 
   /** It could not be connected to: spares it for a while. */
@@ -133,6 +138,11 @@ function createPool(origin: string, config: UpstreamConfig, connect: Pool.Option
     maxHeaderSize: 65_536,
     connect
   })
+}
+
+function once<Value>(make: () => Value): () => Value {
+  let made: Value | undefined
+  return () => (made ??= make())
 }
 
 function labelOf(url: URL, address: string | null): string {

@@ -3,7 +3,7 @@ import { InflationGate } from './inflation-gate.ts'
 import type { Side } from './side.ts'
 
 /** Bytes that may wait for a sink before its source is paused. A message is never split, so one more may be on its way. */
-const highWater = 32_768
+const highWater = 4096
 
 const binary = { binary: true }
 const text = { binary: false }

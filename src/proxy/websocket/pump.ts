@@ -37,7 +37,7 @@ const look = 5000
 /** Looks in a row at which a side with bytes waiting for it took none, after which it is cut off: a minute. */
 const stalledLooks = 12
 /** The same for a side that is to close: five to ten seconds. */
-const closingLooks = 2
+const closingLooks = 1
 
 const goingAway = 1001
 const policy = 1008
@@ -167,12 +167,11 @@ export class Pump {
 
   /** What ends the connection; what comes after it is its consequence. */
   #settle(end: PumpEnd): void {
+    const now = this.#options.time.clock()
     this.#end = end
-    // What they have taken so far is nothing that they take from now on.
-    this.#client.look()
-    this.#upstream.look()
-    this.#client.quietLooks = 0
-    this.#upstream.quietLooks = 0
+    // The first look from here on sees what they have taken, the second one whether that is all.
+    this.#nextLook = now + look
+    this.#schedule(now)
   }
 
   #over(): void {
@@ -186,7 +185,9 @@ export class Pump {
         ? Math.min(this.#nextLook, this.#lastFrame + this.#idle, this.#endOfLife, this.#endOfCredential)
         : this.#nextLook
     const wait = Math.max(Math.ceil(due - now), 0)
-    this.#timer = this.#options.time.timers.setTimeout(this.#wake, wait)
+    const { timers } = this.#options.time
+    timers.clearTimeout(this.#timer)
+    this.#timer = timers.setTimeout(this.#wake, wait)
   }
 
   readonly #wake = (): void => {
@@ -197,12 +198,12 @@ export class Pump {
       this.#lookAt(this.#upstream)
     }
     if (this.#client.isClosed && this.#upstream.isClosed) return
-    if (this.#end === null) {
-      if (now >= this.#endOfCredential) this.finish(policy, 'token.expired')
-      else if (now >= this.#endOfLife) this.finish(goingAway, 'protocol.lifetime')
-      else if (now >= this.#lastFrame + this.#idle) this.finish(goingAway, 'protocol.idle')
-    }
-    this.#schedule(now)
+    if (this.#end !== null) this.#schedule(now)
+    // Each of these schedules by itself.
+    else if (now >= this.#endOfCredential) this.finish(policy, 'token.expired')
+    else if (now >= this.#endOfLife) this.finish(goingAway, 'protocol.lifetime')
+    else if (now >= this.#lastFrame + this.#idle) this.finish(goingAway, 'protocol.idle')
+    else this.#schedule(now)
   }
 
   #lookAt(side: Side): void {
