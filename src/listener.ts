@@ -56,6 +56,7 @@ export class PublicListener {
   readonly #open = new Set<Exchange>()
   readonly #refusedLog = new LogLimit(refusedLines)
   #stage: DrainStage = 'serving'
+  #isLeaving = false
 
   constructor(options: ListenerOptions) {
     const { limits } = options
@@ -133,7 +134,8 @@ export class PublicListener {
     this.startDraining()
     // HTTP/1 may have no port of its own, and has timers all the same.
     const closed = [...[...new Set([...this.#ports, this.#http1])].map(closing), this.#http2.close()]
-    for (const { call } of this.#open) call?.leave?.()
+    this.#isLeaving = true
+    for (const exchange of this.#open) exchange.leave()
     this.#http1.closeIdleConnections()
     for (const socket of this.#http1Sockets) {
       const connection = connectionOf(socket)
@@ -223,6 +225,8 @@ export class PublicListener {
     const upgrade = { socket, head }
     const exchange = this.#options.current().handleUpgrade(request, response, this.#judgeLoad(), upgrade)
     exchange.stayIn(this.#open)
+    // A connection that was opened before may still bring one.
+    if (this.#isLeaving) exchange.leave()
   }
 
   #judgeLoad(): Refusal | null {

@@ -15,6 +15,7 @@ import { checkSignedIdentity } from './signed-identity.ts'
 import { checkTls } from './tls.ts'
 import { checkUnsupported } from './unsupported.ts'
 import { checkUpstreamUrls } from './upstream-urls.ts'
+import { checkWebSockets } from './websockets.ts'
 
 /** Every rule that no schema can state. */
 export const checks: readonly Check[] = [
@@ -28,6 +29,7 @@ export const checks: readonly Check[] = [
   checkOverlaps,
   checkRouteUpstreams,
   checkRpcTransport,
+  checkWebSockets,
   checkAccess,
   checkPluginOptions,
   checkSecrets,
