@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import type { Http2ServerRequest } from 'node:http2'
 import { Refusal } from '../errors.ts'
 import { finding, type HeaderReport, judgeHeaders } from './headers.ts'
 import { isHost } from './host.ts'
@@ -15,9 +16,10 @@ export interface GateOptions {
 }
 
 // One refusal per rule, made once: a flood of bad requests costs no allocation, and the log can tell the rules apart.
-const refusals = Object.freeze({
+export const refusals = Object.freeze({
   version: malformed('HTTP version other than 1.0 and 1.1'),
   headerCount: malformed('too many header fields', 431),
+  headerBytes: malformed('the header fields are too large', 431),
   duplicate: malformed('a header field that may come once came twice'),
   transferEncoding: malformed('Transfer-Encoding other than chunked'),
   contentLength: malformed('Content-Length is not a canonical number'),
@@ -27,6 +29,8 @@ const refusals = Object.freeze({
   noHost: malformed('Host is missing'),
   badHost: malformed('Host is not a host and port'),
   otherHost: malformed('the authority of the target differs from Host'),
+  scheme: malformed('the scheme is neither http nor https'),
+  unknownMethod: malformed('no method that HTTP/1 knows'),
   target: malformed('the target is not in canonical form'),
   targetTooLong: malformed('the path is too long', 414),
   method: new Refusal('protocol.method', {
@@ -40,9 +44,15 @@ function malformed(detail: string, status = 400): Refusal {
 }
 
 const kTraits = Symbol('sallyport.traits')
-type JudgedRequest = IncomingMessage & { [kTraits]?: number }
+type JudgedRequest = (IncomingMessage | Http2ServerRequest) & { [kTraits]?: number }
 
-const report: HeaderReport = { finding: finding.none, underscores: false, nominates: false, host: null }
+/** What the last call of `judgeFields` has found. One object for all requests: nothing of it is kept. */
+export const report: Readonly<HeaderReport> = {
+  finding: finding.none,
+  underscores: false,
+  nominates: false,
+  host: null
+}
 
 /**
  * Judges one parsed HTTP/1 request before anything else sees it. A target in absolute-form is turned into origin-form
@@ -57,8 +67,8 @@ export function judgeRequest(request: IncomingMessage, options: GateOptions): Re
   if (rawHeaders.length > options.maxHeaderCount * 2) return refusals.headerCount
 
   const isOld = request.httpVersionMinor === 0
-  judgeHeaders(rawHeaders, isOld, report)
-  if (report.finding !== finding.none) return refusalFor(report.finding)
+  const faulty = judgeFields(rawHeaders, isOld)
+  if (faulty !== null) return faulty
 
   const { host } = report
   // HTTP/1.0 knows no Host; such a request matches routes without hosts only.
@@ -77,18 +87,30 @@ export function judgeRequest(request: IncomingMessage, options: GateOptions): Re
     url = originForm(url, authorityEnd)
     request.url = url
   }
-  const found = judgeTarget(url, options.maxPathBytes)
+  const astray = judgeOriginForm(request, url, options.maxPathBytes)
+  if (astray !== null) return astray
+  if (report.nominates) dropNominated(request)
+  return null
+}
+
+/** Judges the fields of a request of either protocol; `report` then holds what else is to be known of them. */
+export function judgeFields(rawHeaders: readonly string[], isOld: boolean): Refusal | null {
+  judgeHeaders(rawHeaders, isOld, report)
+  return report.finding === finding.none ? null : refusalFor(report.finding)
+}
+
+/** Judges a target in origin-form, and leaves its traits and those of the fields on the request. */
+export function judgeOriginForm(request: JudgedRequest, url: string, maxPathBytes: number): Refusal | null {
+  const found = judgeTarget(url, maxPathBytes)
   if (found === malformedTarget) return refusals.target
   if (found === longTarget) return refusals.targetTooLong
-
-  if (report.nominates) dropNominated(request)
   const all = report.underscores ? found | traits.underscores : found
-  if (all !== 0) (request as JudgedRequest)[kTraits] = all
+  if (all !== 0) request[kTraits] = all
   return null
 }
 
 /** Flags of `traits` that the route has to allow: underscores in header names, escapes of separators in the path. */
-export function requestTraits(request: IncomingMessage): number {
+export function requestTraits(request: IncomingMessage | Http2ServerRequest): number {
   return (request as JudgedRequest)[kTraits] ?? 0
 }
 
@@ -139,7 +161,7 @@ const refusedMethods = new Set([
   'TRACE'
 ])
 
-function isForwardable(method: string | undefined): boolean {
+export function isForwardable(method: string | undefined): boolean {
   return method === 'GET' || method === 'POST' || (method !== undefined && !refusedMethods.has(method))
 }
 

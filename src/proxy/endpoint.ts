@@ -1,8 +1,10 @@
-import { type Dispatcher, Pool } from 'undici'
+import { type buildConnector, type Dispatcher, Pool } from 'undici'
 import type { UpstreamConfig } from '../config/schema.ts'
 import { processTimers, type Timers } from '../timers.ts'
 import { createConnector, type UpstreamTls } from './connector.ts'
 import { HealthCheck } from './health-check.ts'
+import { Http2Client, type Http2ClientOptions } from './http2/client.ts'
+import { Http2Dispatcher } from './http2/dispatcher.ts'
 import { createProbe, type Probe } from './probe.ts'
 
 /** What undici takes and its types leave out. */
@@ -34,9 +36,14 @@ export class Endpoint {
   readonly label: string
   /** For `UpstreamRequest`: constant, so that undici keeps its connections whatever Host is sent. */
   readonly servername: string
-  readonly pool: Pool
+  readonly pool: Pool | Http2Dispatcher
+  /** Where the upstream's protocol is h2c or h2; otherwise null. */
+  readonly http2: Http2Client | null
   inFlight = 0
-  /** Connections ever begun. A call that begins none takes one that has served others before. */
+  /**
+   * Connections ever begun, and calls that went out on one over which nothing had been answered yet. A call that adds none
+   * takes a connection that has served others before.
+   */
   connects = 0
   readonly #onChange: (endpoint: Endpoint) => void
   readonly #timers: Timers
@@ -56,12 +63,29 @@ export class Endpoint {
     this.#onChange = onChange
     this.#timers = timers
     const connector = createConnector(address, this.servername, config, tls)
-    this.pool = createPool(origin, config, (options, callback) => {
-      this.connects++
-      connector(options, callback)
-    })
+    const onConnect = () => void this.connects++
+    this.http2 =
+      config.protocol === 'http1'
+        ? null
+        : createHttp2({ origin, config, connector, timers, onUnproven: onConnect })
+    this.pool =
+      this.http2 === null
+        ? createPool(origin, config, connector, onConnect)
+        : new Http2Dispatcher({
+            origin,
+            client: this.http2,
+            headersTimeout: config.timeouts.response,
+            bodyTimeout: config.timeouts.idle
+          })
     if (config.healthCheck === undefined) return
-    const probe = createProbe(origin, this.servername, connector, config.healthCheck)
+    const probe = createProbe({
+      origin,
+      servername: this.servername,
+      connector,
+      config,
+      healthCheck: config.healthCheck,
+      timers
+    })
     this.#probe = probe
     this.#healthCheck = new HealthCheck({
       config: config.healthCheck,
@@ -111,7 +135,12 @@ export class Endpoint {
  * dispatcher (@fastify/reply-from would turn it off). No queue of ours or undici's: a call either has a connection or opens
  * one, and `maxInFlight` bounds them.
  */
-function createPool(origin: string, config: UpstreamConfig, connect: Pool.Options['connect']): Pool {
+function createPool(
+  origin: string,
+  config: UpstreamConfig,
+  connector: buildConnector.connector,
+  onConnect: () => void
+): Pool {
   return new Pool(origin, {
     connections: null,
     pipelining: 1,
@@ -121,7 +150,23 @@ function createPool(origin: string, config: UpstreamConfig, connect: Pool.Option
     headersTimeout: config.timeouts.response,
     bodyTimeout: config.timeouts.idle,
     maxHeaderSize: 65_536,
-    connect
+    connect: (options, callback) => {
+      onConnect()
+      connector(options, callback)
+    }
+  })
+}
+
+function createHttp2({
+  config,
+  ...options
+}: Pick<Http2ClientOptions, 'origin' | 'connector' | 'timers' | 'onUnproven'> & {
+  config: UpstreamConfig
+}): Http2Client {
+  return new Http2Client({
+    ...options,
+    connectTimeout: config.timeouts.connect,
+    maxSessions: config.maxInFlight
   })
 }
 

@@ -2,7 +2,7 @@ import type { Reason } from '../errors.ts'
 
 /**
  * What an error of the transport means to a client: the table behind 502, 503 and 504. Codes are Node's, OpenSSL's,
- * llhttp's (`HPE_`) and undici's (`UND_ERR_`); texts are never shown.
+ * llhttp's (`HPE_`), undici's (`UND_ERR_`) and those of http2/errors.ts (`HTTP2_`); texts are never shown.
  */
 const byCode: Readonly<Record<string, Reason>> = {
   ECONNREFUSED: 'upstream.connect',
@@ -25,9 +25,26 @@ const byCode: Readonly<Record<string, Reason>> = {
   ERR_INVALID_CHAR: 'upstream.protocol',
   ERR_HTTP_INVALID_STATUS_CODE: 'upstream.protocol',
   ERR_HTTP_INVALID_HEADER_VALUE: 'upstream.protocol',
-  // undici refuses what we send: only a plugin's header can be at fault, the client's have passed the gate.
+  // undici or node:http2 refuses what we send: only a plugin's header can be at fault, the client's have passed the gate.
   UND_ERR_INVALID_ARG: 'plugin.failed',
+  ERR_HTTP2_HEADER_SINGLE_VALUE: 'plugin.failed',
+  ERR_HTTP2_INVALID_CONNECTION_HEADERS: 'plugin.failed',
+  ERR_INVALID_HTTP_TOKEN: 'plugin.failed',
   UND_ERR_NOT_SUPPORTED: 'plugin.failed',
+  // nghttp2 cannot make sense of what the upstream sends, and the session is over.
+  ERR_HTTP2_ERROR: 'upstream.protocol',
+  ERR_HTTP2_TOO_MANY_INVALID_FRAMES: 'upstream.protocol',
+  HTTP2_PROTOCOL_ERROR: 'upstream.protocol',
+  HTTP2_FLOW_CONTROL_ERROR: 'upstream.protocol',
+  HTTP2_SETTINGS_TIMEOUT: 'upstream.protocol',
+  HTTP2_STREAM_CLOSED: 'upstream.protocol',
+  HTTP2_FRAME_SIZE_ERROR: 'upstream.protocol',
+  HTTP2_COMPRESSION_ERROR: 'upstream.protocol',
+  HTTP2_HTTP_1_1_REQUIRED: 'upstream.protocol',
+  HTTP2_FLOOD: 'upstream.protocol',
+  HTTP2_NOT_CHOSEN: 'upstream.protocol',
+  ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL: 'upstream.protocol',
+  HTTP2_INADEQUATE_SECURITY: 'upstream.tls',
   DEPTH_ZERO_SELF_SIGNED_CERT: 'upstream.tls',
   SELF_SIGNED_CERT_IN_CHAIN: 'upstream.tls',
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'upstream.tls',

@@ -33,14 +33,6 @@ const unsupported: readonly Unsupported[] = [
     find: config => routesWhere(config, 'websocket')
   },
   {
-    what: 'HTTP/2 to an upstream',
-    remedy: 'write protocol: http1',
-    find: config =>
-      Object.entries(config.upstreams)
-        .filter(([, upstream]) => upstream.protocol !== 'http1')
-        .map(([name]) => ['upstreams', name, 'protocol'])
-  },
-  {
     what: 'weighted upstreams',
     remedy: 'write upstream: and one name',
     find: config =>

@@ -8,9 +8,11 @@ export const upstream = object(
       default: [],
       uniqueItems: true
     }),
-    protocol: choice(['http1', 'h2c', 'h2'], 'Protocol that is spoken to the upstream.', {
-      default: 'http1'
-    }),
+    protocol: choice(
+      ['http1', 'h2c', 'h2'],
+      'Protocol that is spoken to the upstream. `h2c`: HTTP/2 without TLS, for `http://`. `h2`: HTTP/2 over TLS, for `https://`.',
+      { default: 'http1' }
+    ),
     resolve: choice(
       ['service', 'all'],
       '`service`: one name, one address. `all`: balance over every A and AAAA record of the name.',
@@ -71,7 +73,9 @@ export const upstream = object(
     healthCheck: Type.Optional(
       object(
         {
-          path: text('Path that answers 2xx when the endpoint is well.'),
+          path: text(
+            'Path that answers 2xx when the endpoint is well. `/grpc.health.v1.Health/Check` over HTTP/2 is asked as gRPC.'
+          ),
           interval: duration('Time between two checks.', { default: '5s' }),
           timeout: duration('Longest time for an answer.', { default: '1s' }),
           healthy: count('Good answers in a row that bring an endpoint back.', { default: 2 }),

@@ -1,0 +1,293 @@
+import { constants, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
+import type { Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
+import { FloodGuard } from './http2-floods.ts'
+import type { Http2Response } from './http2-response.ts'
+import type { Timer, Timers } from './timers.ts'
+
+const { NGHTTP2_CANCEL, NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_NO_ERROR, NGHTTP2_PROTOCOL_ERROR } = constants
+
+/** Highest stream id there is: a GOAWAY with it turns nothing away that is on its way (RFC 9113, 6.8). */
+const lastStreamOfAll = 2 ** 31 - 1
+
+/** Milliseconds that a connection that ends gets to take what is written to it. */
+const lingerTimeout = 2000
+
+/**
+ * What a client is sent of one answer counts in pieces of this size: it has the stall timeout for each. Node tells when a whole
+ * chunk has gone out, not how much of it has.
+ */
+const stallPiece = 64 * 1024
+/** Most of these timeouts for one chunk, however large. */
+const maxStallPieces = 10
+
+/** Times in milliseconds, sizes in bytes. */
+export interface ConnectionLimits {
+  headerTimeout: number
+  keepAliveTimeout: number
+  writeStallTimeout: number
+  maxHeaderBytes: number
+}
+
+/** Who is on the other side of a connection: read from the socket once, and still there when it has closed. */
+export class ConnectionInfo {
+  readonly remoteAddress: string | undefined
+  readonly remotePort: number | undefined
+  readonly localAddress: string | undefined
+  readonly localPort: number | undefined
+  readonly encrypted: boolean
+  /** The TLS socket, for its certificates only; null on a cleartext connection. */
+  readonly tls: TLSSocket | null
+  readonly #socket: Socket
+
+  constructor(socket: Socket) {
+    this.remoteAddress = socket.remoteAddress
+    this.remotePort = socket.remotePort
+    this.localAddress = socket.localAddress
+    this.localPort = socket.localPort
+    this.encrypted = (socket as TLSSocket).encrypted === true
+    this.tls = this.encrypted ? (socket as TLSSocket) : null
+    this.#socket = socket
+  }
+
+  get destroyed(): boolean {
+    return this.#socket.destroyed
+  }
+}
+
+/** One HTTP/2 connection: its open streams, what it may still do, and how it ends. */
+export class Http2Connection {
+  readonly info: ConnectionInfo
+  readonly guard: FloodGuard
+  /** Answers under way. */
+  readonly open = new Set<Http2Response>()
+  readonly #session: ServerHttp2Session
+  readonly #socket: Socket
+  readonly #timers: Timers
+  readonly #limits: ConnectionLimits
+  readonly #onFlood: (connection: Http2Connection, what: string) => void
+  readonly #since: number
+  #hasSettings = false
+  /** The highest stream whose head is whole. */
+  #lastStream = 0
+  #streams = 0
+  #streamsSeen = 0
+  /** Since when there is no stream; -1 while there is one. */
+  #idleSince: number
+  /** Since when a head has begun that is not whole; -1 when there is none. */
+  #partialSince = -1
+  /** When the client last took bytes, while some are waiting for it; -1 when none are. */
+  #stalledSince = -1
+  #taken = 0
+  #isEnding = false
+  #linger: Timer | null = null
+
+  constructor(
+    session: ServerHttp2Session,
+    socket: Socket,
+    timers: Timers,
+    limits: ConnectionLimits,
+    onFlood: (connection: Http2Connection, what: string) => void
+  ) {
+    this.#session = session
+    this.#socket = socket
+    this.#timers = timers
+    this.#limits = limits
+    this.#onFlood = onFlood
+    this.#since = timers.now()
+    this.#idleSince = this.#since
+    this.info = new ConnectionInfo(socket)
+    this.guard = new FloodGuard(this.#since)
+    connections.set(session, this)
+    session.on('remoteSettings', settingsCame)
+    session.on('ping', pingCame)
+  }
+
+  now(): number {
+    return this.#timers.now()
+  }
+
+  streamBegan(response: Http2Response, stream: ServerHttp2Stream): void {
+    this.open.add(response)
+    this.#idleSince = -1
+    this.#streams++
+    if ((stream.id as number) > this.#lastStream) this.#lastStream = stream.id as number
+  }
+
+  /** @param isReset whether the client, or nghttp2 for what the client did, has cut the stream off */
+  streamEnded(response: Http2Response, isReset: boolean): void {
+    this.open.delete(response)
+    const now = this.#timers.now()
+    if (this.open.size === 0) this.#idleSince = now
+    if (!isReset) this.guard.answered()
+    else if (!this.guard.reset(now - response.startTime, now)) this.#flood('rapid resets')
+  }
+
+  settingsCame(): void {
+    this.#hasSettings = true
+    if (!this.guard.settings(this.#timers.now())) this.#flood('SETTINGS')
+  }
+
+  pingCame(): void {
+    if (!this.guard.ping(this.#socket.bytesWritten, this.#timers.now())) this.#flood('PING')
+  }
+
+  /** Tells the client to go elsewhere with what it has not sent yet. What comes all the same is served. */
+  drain(): void {
+    if (!this.#isEnding && !this.#session.destroyed) this.#session.goaway(NGHTTP2_NO_ERROR, lastStreamOfAll)
+  }
+
+  /** No further stream; the connection ends with the last one that is open. */
+  close(): void {
+    if (!this.#session.closed) this.#session.close()
+    // Node waits for the client to close, and for a client that takes nothing.
+    if (this.open.size === 0) this.#lingerOn()
+  }
+
+  /** Ends the connection and all of its streams at once; the client is told why, if it listens. */
+  end(code: number): void {
+    if (this.#isEnding) return
+    this.#isEnding = true
+    if (!this.#session.destroyed) this.#session.destroy(new Error('the connection is ended'), code)
+    this.#lingerOn()
+  }
+
+  destroy(): void {
+    this.#isEnding = true
+    this.#session.destroy()
+    this.#socket.destroy()
+  }
+
+  /** The socket is gone. */
+  dispose(): void {
+    this.#linger?.cancel()
+    this.#isEnding = true
+    // A session that waits to be told is told: its streams end.
+    this.#session.destroy()
+  }
+
+  /** Looks whether a time is up. Called about once a second. */
+  sweep(now: number): void {
+    if (this.#isEnding) return
+    const { headerTimeout, keepAliveTimeout, maxHeaderBytes } = this.#limits
+    if (this.#session.destroyed) {
+      this.#lingerOn()
+      return
+    }
+    if (!this.#hasSettings) {
+      if (now - this.#since >= headerTimeout) this.destroy()
+      return
+    }
+    if (this.#isHeadLate(now, headerTimeout)) {
+      this.end(NGHTTP2_PROTOCOL_ERROR)
+      return
+    }
+    if (this.#isStalled(now)) {
+      this.destroy()
+      return
+    }
+    const { bytesRead, bytesWritten } = this.#socket
+    const heads = (this.#streams - this.#streamsSeen) * maxHeaderBytes
+    this.#streamsSeen = this.#streams
+    if (!this.guard.traffic(bytesRead, bytesWritten, heads, now)) {
+      this.#flood('frames without use')
+      return
+    }
+    if (this.open.size === 0) {
+      if (this.#session.closed || now - this.#idleSince >= keepAliveTimeout) this.close()
+      return
+    }
+    for (const response of this.open) this.#judgeResponse(response, now)
+  }
+
+  /**
+   * A head that began (nghttp2 counts its stream) and never reached us is either not whole or was refused by nghttp2. Within a head
+   * no other frame may come (RFC 9113, 4.3): a client that answers a PING has sent the whole of it.
+   */
+  #isHeadLate(now: number, headerTimeout: number): boolean {
+    const began = this.#session.state.lastProcStreamID ?? 0
+    if (began <= this.#lastStream) {
+      this.#partialSince = -1
+      return false
+    }
+    if (this.#partialSince === -1) {
+      this.#partialSince = now
+      this.#session.ping(error => {
+        if (error === null && began > this.#lastStream) this.#lastStream = began
+      })
+      return false
+    }
+    return now - this.#partialSince >= headerTimeout
+  }
+
+  /** Bytes wait in the socket, and the client has taken none for as long as the timeout. */
+  #isStalled(now: number): boolean {
+    const waiting = waitingBytes(this.#socket)
+    if (waiting === 0) {
+      this.#stalledSince = -1
+      return false
+    }
+    const taken = this.#socket.bytesWritten - waiting
+    if (this.#stalledSince === -1 || taken !== this.#taken) {
+      this.#stalledSince = now
+      this.#taken = taken
+      return false
+    }
+    return now - this.#stalledSince >= this.#limits.writeStallTimeout
+  }
+
+  #judgeResponse(response: Http2Response, now: number): void {
+    const { stream } = response
+    if (stream.destroyed) return
+    if (stream.writableFinished && stream.headersSent) {
+      // RFC 9113, 8.1: the answer is out, and nobody reads what the client still sends.
+      if (response.changedAt === -1) response.changedAt = now
+      else if (now - response.changedAt >= lingerTimeout) response.reset(NGHTTP2_NO_ERROR)
+      return
+    }
+    const held = stream.bufferSize
+    if (held === 0) {
+      response.held = 0
+      return
+    }
+    if (held !== response.held) {
+      response.held = held
+      response.heldSince = now
+      return
+    }
+    const pieces = Math.min(maxStallPieces, Math.ceil(held / stallPiece))
+    if (now - response.heldSince >= this.#limits.writeStallTimeout * pieces) response.reset(NGHTTP2_CANCEL)
+  }
+
+  #flood(what: string): void {
+    if (this.#isEnding) return
+    this.#onFlood(this, what)
+    this.end(NGHTTP2_ENHANCE_YOUR_CALM)
+  }
+
+  #lingerOn(): void {
+    this.#linger ??= this.#timers.after(lingerTimeout, () => this.#socket.destroy())
+  }
+}
+
+/** Bytes that Node has handed to the system's queue and the system not yet to the client. */
+function waitingBytes(socket: Socket): number {
+  // A session writes past the socket's own stream, so that `writableLength` is always 0.
+  const handle = (socket as Socket & { _handle?: { writeQueueSize?: number } | null })._handle
+  return handle?.writeQueueSize ?? 0
+}
+
+const connections = new WeakMap<object, Http2Connection>()
+
+/** The connection of a session; undefined for one that has ended before its first stream. */
+export function connectionOfSession(session: object | undefined): Http2Connection | undefined {
+  return session === undefined ? undefined : connections.get(session)
+}
+
+function settingsCame(this: ServerHttp2Session): void {
+  connections.get(this)?.settingsCame()
+}
+
+function pingCame(this: ServerHttp2Session): void {
+  connections.get(this)?.pingCame()
+}
