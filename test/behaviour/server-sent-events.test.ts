@@ -4,7 +4,7 @@ import { constants } from 'node:http2'
 import { brotliCompressSync, createBrotliCompress, createGzip, gzipSync, constants as zlib } from 'node:zlib'
 import t, { type Test } from 'tap'
 import { browse, skipWithoutBrowser } from '../fixtures/chromium.ts'
-import { arrivals, type EventClient, http1Client } from '../fixtures/events.ts'
+import { arrivals, type EventClient, http1Client, http2Upstream } from '../fixtures/events.ts'
 import { type Proxying, plugin, proxying } from '../fixtures/proxying.ts'
 import { upstream } from '../helper.ts'
 
@@ -30,6 +30,14 @@ const ways: readonly Way[] = [
     origin: gateway => gateway.url,
     leavesSilently: true,
     serve: upstream
+  },
+  {
+    name: 'HTTP/1.1 to HTTP/2',
+    client: http1Client,
+    origin: gateway => gateway.url,
+    leavesSilently: true,
+    more: 'protocol: h2c',
+    serve: http2Upstream
   }
 ]
 
@@ -67,6 +75,7 @@ async function begin(t: Test, way: Way, added: Added = {}) {
 
 for (const way of ways) {
   t.test(way.name, async t => {
+    t.jobs = 6
     t.test('each event arrives before the next is sent', async t => {
       const { gateway, open } = await begin(t, way)
       const { headers, response, answer } = await open({ 'last-event-id': '41' })
