@@ -107,6 +107,7 @@ export class Exchange implements RequestGateway {
   /** Headers that plugins had set before the upstream's answer was put on the reply: what a refusal after that keeps. */
   ownHeaders: Readonly<Record<string, number | string | string[] | undefined>> | null = null
   call: UpstreamCall | null = null
+  #set: Set<Exchange> | null = null
   #onEnd: (() => void)[] | null = null
 
   constructor(
@@ -151,6 +152,13 @@ export class Exchange implements RequestGateway {
     this.requestId = id
   }
 
+  /** Puts it into a set until it ends. */
+  stayIn(set: Set<Exchange>): void {
+    if (this.ended) return
+    set.add(this)
+    this.#set = set
+  }
+
   onEnd(listener: () => void): void {
     if (this.ended) {
       listener()
@@ -177,6 +185,7 @@ export class Exchange implements RequestGateway {
   end(): void {
     if (this.ended) return
     this.ended = true
+    this.#set?.delete(this)
     this.call?.cancel()
     if (!this.#isAnswered) this.refuse('client.aborted', null, null)
     const outcome = this.#outcome()

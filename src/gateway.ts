@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { builtins } from '../plugins/index.ts'
 import { buildAdmin } from './admin.ts'
-import type { LimitsConfig } from './config/schema.ts'
+import type { Config, HttpsListenerConfig, ListenerConfig } from './config/schema.ts'
 import { ConfigWatcher } from './config/watch.ts'
 import { PublicListener } from './listener.ts'
 import { createLog, type Logger } from './log.ts'
@@ -9,6 +9,7 @@ import { OverloadGuard } from './overload.ts'
 import { Registry } from './registry.ts'
 import { Reloader } from './reload.ts'
 import { Services } from './services.ts'
+import { LiveCredentials } from './tls/live-credentials.ts'
 import { version } from './version.ts'
 
 export interface GatewayOptions {
@@ -29,6 +30,8 @@ export interface GatewayOptions {
 /** Addresses that the gateway answers on. */
 export interface GatewayAddresses {
   readonly http: string | null
+  readonly h2c: string | null
+  readonly https: string | null
   readonly admin: string
 }
 
@@ -46,6 +49,7 @@ export class Gateway {
   #admin: FastifyInstance | null = null
   #listener: PublicListener | null = null
   #watcher: ConfigWatcher | null = null
+  #credentials: LiveCredentials | null = null
   #addresses: GatewayAddresses | null = null
   #changedDuringStart = false
   #draining: Promise<boolean> | null = null
@@ -120,7 +124,7 @@ export class Gateway {
     if (this.#options.watch !== false) await this.#watch()
     const { config } = await this.#reloader.start()
     this.#goOn()
-    const { admin, http } = config.listeners
+    const { admin } = config.listeners
     this.#admin = await buildAdmin({
       registry: this.registry,
       current: () => this.#reloader.current,
@@ -132,29 +136,57 @@ export class Gateway {
     })
     this.#goOn()
     this.log.info(`admin listening on ${adminAddress}`)
-    const httpAddress = http === undefined ? null : await this.#listen(http, config.limits)
-    this.#goOn()
-    this.#addresses = { http: httpAddress, admin: adminAddress }
+    this.#addresses = { ...(await this.#listen(config)), admin: adminAddress }
     this.log.flush()
     this.#overload.reset()
     if (this.#changedDuringStart) void this.reload()
     return this.#addresses
   }
 
-  async #listen(http: { host: string; port: number }, limits: LimitsConfig): Promise<string> {
-    this.#listener = new PublicListener({
+  async #listen({ listeners, limits }: Config): Promise<Omit<GatewayAddresses, 'admin'>> {
+    const { http, h2c, https } = listeners
+    // Before any port is open: what TLS lacks ends the start.
+    const credentials = https === undefined ? null : await this.#loadCredentials(https)
+    this.#goOn()
+    const listener = new PublicListener({
       limits,
       current: () => this.#reloader.current,
       overload: this.#overload,
       registry: this.registry,
       log: this.log
     })
-    const port = await this.#listener.listen(http).catch(error => {
-      throw listenError('http', http, error)
+    this.#listener = listener
+    return {
+      http: await this.#open('http', http, address => listener.listenHttp(address)),
+      h2c: await this.#open('h2c', h2c, address => listener.listenH2c(address)),
+      https: await this.#open('https', https, address =>
+        listener.listenHttps(address, credentials as LiveCredentials)
+      )
+    }
+  }
+
+  async #loadCredentials({ tls }: HttpsListenerConfig): Promise<LiveCredentials> {
+    const { env, watch, poll } = this.#options
+    const options = { tls, env: env ?? process.env, log: this.log, watch: watch !== false, poll }
+    this.#credentials = await LiveCredentials.start(options)
+    return this.#credentials
+  }
+
+  async #open(
+    name: 'http' | 'h2c' | 'https',
+    address: ListenerConfig | undefined,
+    listen: (address: ListenerConfig) => Promise<number>
+  ): Promise<string | null> {
+    if (address === undefined) return null
+    const { host } = address
+    const port = await listen(address).catch(error => {
+      throw listenError(name, address, error)
     })
-    const address = `http://${http.host.includes(':') ? `[${http.host}]` : http.host}:${port}`
-    this.log.info(`http listening on ${address}`)
-    return address
+    this.#goOn()
+    const scheme = name === 'https' ? 'https' : 'http'
+    const origin = `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`
+    this.log.info(`${name} listening on ${origin}`)
+    return origin
   }
 
   /** A stop that was asked for during the start ends the start. */
@@ -198,6 +230,7 @@ export class Gateway {
     this.#watcher?.close()
     this.#listener?.destroy()
     await this.#listener?.close()
+    this.#credentials?.close()
     await this.#reloader.close()
     await this.#admin?.close()
     await this.#services.close()

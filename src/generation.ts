@@ -66,8 +66,8 @@ export class Generation implements ExchangeObserver {
   }
 
   /** A request from a public listener. `refusal` is what the gate or the process has against it (overload, drain). */
-  handle(request: IncomingMessage, response: ServerResponse, refusal: Refusal | null): void {
-    this.#enter(request, response, refusal, protocolOf(request), null)
+  handle(request: IncomingMessage, response: ServerResponse, refusal: Refusal | null): Exchange {
+    return this.#enter(request, response, refusal, protocolOf(request), null)
   }
 
   /**

@@ -1,11 +1,14 @@
 import { once } from 'node:events'
 import { type IncomingMessage, type Server, ServerResponse } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
-import type { LimitsConfig } from './config/schema.ts'
+import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
+import { type AddressInfo, createServer, type Server as NetServer, type Socket } from 'node:net'
+import type { LimitsConfig, ListenerConfig } from './config/schema.ts'
 import { Refusal } from './errors.ts'
 import { type Exchange, exchangeOf } from './exchange.ts'
 import { connectionOf } from './gate/connection.ts'
+import { createHttp2Server, type Http2Front } from './gate/http2-server.ts'
 import { createHttpServer, type RefusedRequest } from './gate/server.ts'
+import { type CredentialSource, createTlsServer } from './gate/tls-server.ts'
 import type { Generation } from './generation.ts'
 import type { Logger } from './log.ts'
 import { LogLimit } from './log-limit.ts'
@@ -32,68 +35,103 @@ export interface ListenerOptions {
 export type DrainStage = 'serving' | 'draining' | 'closed'
 
 /**
- * A public socket. It outlives every generation: requests go to the one in force, sockets and their limits belong to the
- * process. HTTP/1.1 today; `server` is all that another protocol would change.
+ * The public sockets: `http`, `h2c` and `https`. They outlive every generation: requests go to the one in force, sockets and
+ * their limits belong to the process. There is one HTTP/1 server and one for HTTP/2 behind all of them; a port only decides
+ * which of the two gets its connections.
  */
 export class PublicListener {
-  readonly #server: Server
   readonly #options: ListenerOptions
+  readonly #http1: Server
+  readonly #http2: Http2Front
+  readonly #ports: NetServer[] = []
+  /** Every connection that is open, with those whose TLS handshake is under way. */
   readonly #sockets = new Set<Socket>()
-  /** WebSocket handshakes and what became of them. */
-  readonly #upgraded = new Set<Exchange>()
+  /** Those that HTTP/1 has; the secure ones are not the sockets that were accepted. */
+  readonly #http1Sockets = new Set<Socket>()
+  /** WebSockets and their handshakes, and the streams of HTTP/2: what no answer due on an HTTP/1 connection stands for. */
+  readonly #open = new Set<Exchange>()
   readonly #refusedLog = new LogLimit(refusedLines)
   #stage: DrainStage = 'serving'
 
   constructor(options: ListenerOptions) {
     const { limits } = options
     this.#options = options
-    this.#server = createHttpServer(
-      {
-        maxHeaderCount: limits.maxHeaderCount,
-        maxPathBytes,
-        headerTimeout: limits.headerTimeout,
-        requestTimeout: limits.requestTimeout,
-        keepAliveTimeout: limits.keepAliveTimeout,
-        maxHeaderBytes: limits.maxHeaderBytes,
-        maxConnections: limits.maxConnections,
-        onRefused: refused => this.#countRefused(refused)
-      },
+    const gate = {
+      maxHeaderCount: limits.maxHeaderCount,
+      maxPathBytes,
+      headerTimeout: limits.headerTimeout,
+      keepAliveTimeout: limits.keepAliveTimeout,
+      maxHeaderBytes: limits.maxHeaderBytes,
+      onRefused: (refused: RefusedRequest) => this.#countRefused(refused)
+    }
+    this.#http1 = createHttpServer(
+      { ...gate, requestTimeout: limits.requestTimeout, maxConnections: limits.maxConnections },
       (request, response, refusal) => this.#take(request, response, refusal),
       (request, socket, head) => this.#takeUpgrade(request, socket as Socket, head)
     )
-    this.#server.on('connection', socket => {
-      this.#sockets.add(socket)
-      socket.once('close', () => this.#sockets.delete(socket))
-    })
+    this.#http1.on('connection', socket => remember(this.#http1Sockets, socket))
+    this.#http2 = createHttp2Server(
+      { ...gate, maxStreams: limits.maxStreamsPerConnection },
+      (request, response, refusal) => this.#takeStream(request, response, refusal)
+    )
   }
 
-  /** Requests that have no complete answer yet. */
+  /** Requests that have no complete answer yet, and WebSockets. */
   get underWay(): number {
-    let count = this.#upgraded.size
-    for (const socket of this.#sockets) count += connectionOf(socket)?.pending.length ?? 0
+    let count = this.#open.size
+    for (const socket of this.#http1Sockets) count += connectionOf(socket)?.pending.length ?? 0
     return count
   }
 
-  /** Resolves with the port that it listens on, which is another than asked for where that is 0. */
-  async listen(address: { host: string; port: number }): Promise<number> {
-    this.#server.listen({ host: address.host, port: address.port, backlog: 1024 })
-    await once(this.#server, 'listening')
-    return (this.#server.address() as AddressInfo).port
+  /** Cleartext HTTP/1.1. Resolves with the port that it listens on, which is another than asked for where that is 0. */
+  listenHttp(address: ListenerConfig): Promise<number> {
+    return this.#listen(this.#http1, address)
   }
 
-  /** From here on each answer tells its client not to use the connection again. */
+  /** Cleartext HTTP/2 by prior knowledge (RFC 9113, 3.3). */
+  listenH2c(address: ListenerConfig): Promise<number> {
+    const server = createServer({ noDelay: true }, socket => this.#http2.take(socket))
+    server.maxConnections = this.#options.limits.maxConnections
+    server.on('drop', dropped => this.#countDropped(dropped?.remoteAddress))
+    return this.#listen(server, address)
+  }
+
+  /** TLS; the client chooses HTTP/2 or HTTP/1.1 (ALPN). */
+  listenHttps(address: ListenerConfig, credentials: CredentialSource): Promise<number> {
+    const { limits } = this.#options
+    const server = createTlsServer(
+      {
+        credentials,
+        handshakeTimeout: limits.headerTimeout,
+        maxConnections: limits.maxConnections,
+        onRefused: refused => this.#countRefused(refused)
+      },
+      {
+        http1: socket => void this.#http1.emit('connection', socket),
+        http2: socket => this.#http2.take(socket)
+      }
+    )
+    // Only then Node looks at the timeouts of its connections.
+    if (!this.#http1.listening) this.#http1.emit('listening')
+    return this.#listen(server, address)
+  }
+
+  /** From here on each answer, and on HTTP/2 a GOAWAY, tells its client not to use the connection again. */
   startDraining(): void {
-    if (this.#stage === 'serving') this.#stage = 'draining'
+    if (this.#stage !== 'serving') return
+    this.#stage = 'draining'
     for (const response of this.#pending()) response.shouldKeepAlive = false
+    this.#http2.startDraining()
   }
 
   /** Takes no more connections, ends those that are idle, waits for the rest. */
   async close(): Promise<void> {
     this.startDraining()
-    for (const { call } of this.#upgraded) call?.leave?.()
-    const closed = new Promise<void>(resolve => this.#server.close(() => resolve()))
-    this.#server.closeIdleConnections()
-    for (const socket of this.#sockets) {
+    // HTTP/1 may have no port of its own, and has timers all the same.
+    const closed = [...[...new Set([...this.#ports, this.#http1])].map(closing), this.#http2.close()]
+    for (const { call } of this.#open) call?.leave?.()
+    this.#http1.closeIdleConnections()
+    for (const socket of this.#http1Sockets) {
       const connection = connectionOf(socket)
       const last = connection?.pending.at(-1)
       // Node takes a connection that never sent a byte for a busy one: whoever opened it would hold the drain.
@@ -104,7 +142,7 @@ export class PublicListener {
       // The head of this answer may have promised before the drain that the connection stays.
       last.once('finish', () => connection?.closeGently())
     }
-    await closed
+    await Promise.all(closed)
   }
 
   /** The deadline has passed: what is still under way ends now. */
@@ -112,13 +150,31 @@ export class PublicListener {
     this.#stage = 'closed'
     for (const response of this.#pending())
       exchangeOf(response.req).refuse('gateway.draining', null, 'cut off')
-    for (const exchange of this.#upgraded) exchange.refuse('gateway.draining', null, 'cut off')
-    this.#server.closeAllConnections()
+    for (const exchange of this.#open) exchange.refuse('gateway.draining', null, 'cut off')
+    this.#http2.destroy()
+    this.#http1.closeAllConnections()
     for (const socket of this.#sockets) socket.destroy()
   }
 
+  async #listen(server: NetServer, { host, port }: ListenerConfig): Promise<number> {
+    server.on('connection', (socket: Socket) => this.#accept(socket))
+    server.listen({ host, port, backlog: 1024 })
+    await once(server, 'listening')
+    this.#ports.push(server)
+    return (server.address() as AddressInfo).port
+  }
+
+  /** `maxConnections` of a server counts its own only. */
+  #accept(socket: Socket): void {
+    if ((socket as { encrypted?: boolean }).encrypted === true) return
+    remember(this.#sockets, socket)
+    if (this.#sockets.size <= this.#options.limits.maxConnections) return
+    this.#countDropped(socket.remoteAddress)
+    socket.destroy()
+  }
+
   *#pending(): Iterable<ServerResponse<IncomingMessage>> {
-    for (const socket of this.#sockets) yield* connectionOf(socket)?.pending ?? []
+    for (const socket of this.#http1Sockets) yield* connectionOf(socket)?.pending ?? []
   }
 
   #take(request: IncomingMessage, response: ServerResponse, refusal: Refusal | null): void {
@@ -127,9 +183,16 @@ export class PublicListener {
     this.#options.current().handle(request, response, refusal ?? this.#judgeLoad())
   }
 
-  #judgeLoad(): Refusal | null {
-    if (this.#stage === 'closed') return new Refusal('gateway.draining')
-    return this.#options.overload.isOverloaded ? overloaded : null
+  /** Node's compatibility objects are what routers and plugins know; only types tell them from those of HTTP/1. */
+  #takeStream(request: Http2ServerRequest, response: Http2ServerResponse, refusal: Refusal | null): void {
+    const exchange = this.#options
+      .current()
+      .handle(
+        request as unknown as IncomingMessage,
+        response as unknown as ServerResponse,
+        refusal ?? this.#judgeLoad()
+      )
+    exchange.stayIn(this.#open)
   }
 
   /** A WebSocket handshake. What refuses it writes an ordinary answer, which is the last one of its connection. */
@@ -141,9 +204,17 @@ export class PublicListener {
     response.once('finish', () => socket.end(() => socket.destroy()))
     const upgrade = { socket, head }
     const exchange = this.#options.current().handleUpgrade(request, response, this.#judgeLoad(), upgrade)
-    if (exchange.ended) return
-    this.#upgraded.add(exchange)
-    exchange.onEnd(() => this.#upgraded.delete(exchange))
+    exchange.stayIn(this.#open)
+  }
+
+  #judgeLoad(): Refusal | null {
+    if (this.#stage === 'closed') return new Refusal('gateway.draining')
+    return this.#options.overload.isOverloaded ? overloaded : null
+  }
+
+  #countDropped(remoteAddress: string | undefined): void {
+    const detail = 'maxConnections is reached'
+    this.#countRefused({ status: 503, reason: 'gateway.overloaded', remoteAddress, detail })
   }
 
   #countRefused(refused: RefusedRequest): void {
@@ -153,4 +224,13 @@ export class PublicListener {
     if (suppressed === null) return
     log.info({ route: 'none', ...refused, suppressed }, 'request refused before it was one')
   }
+}
+
+function remember(set: Set<Socket>, socket: Socket): void {
+  set.add(socket)
+  socket.once('close', () => set.delete(socket))
+}
+
+function closing(server: NetServer): Promise<void> {
+  return new Promise(resolve => server.close(() => resolve()))
 }

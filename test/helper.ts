@@ -50,11 +50,12 @@ export async function buildGateway(
   })
   t.teardown(() => gateway.close())
   const { http, admin } = await gateway.start()
-  const url = http as string
+  // A configuration of its own listeners may have no `http`.
+  const url = http ?? ''
   return {
     gateway,
     url,
-    port: Number(new URL(url).port),
+    port: http === null ? 0 : Number(new URL(http).port),
     admin,
     config,
     lines,

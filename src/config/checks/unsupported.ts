@@ -13,16 +13,6 @@ interface Unsupported {
 /** Keys of the language that this version does not act on. They are refused, never ignored. This list only shrinks. */
 const unsupported: readonly Unsupported[] = [
   {
-    what: 'cleartext HTTP/2',
-    remedy: 'remove listeners.h2c and use listeners.http',
-    find: config => (config.listeners.h2c ? [['listeners', 'h2c']] : [])
-  },
-  {
-    what: 'TLS on a listener',
-    remedy: 'remove listeners.https and end TLS in front of the gateway',
-    find: config => (config.listeners.https ? [['listeners', 'https']] : [])
-  },
-  {
     what: 'gRPC',
     remedy: 'remove the route',
     find: config => routesWhere(config, 'grpc')

@@ -5,9 +5,22 @@ const host = text('Address to listen on.', { default: '0.0.0.0' })
 
 const tlsListener = object(
   {
-    cert: secret('Certificate chain in PEM. Reloaded when the file changes.'),
-    key: secret('Private key in PEM.'),
-    clientCa: Type.Optional(secret('CA bundle in PEM that client certificates are verified against.'))
+    cert: secret(
+      "Certificate chain in PEM, the gateway's own first. Served to clients that ask for no name, or for one that no other certificate has. Reloaded when the file changes."
+    ),
+    key: secret('Private key in PEM, not encrypted. Reloaded when the file changes.'),
+    clientCa: Type.Optional(
+      secret(
+        'CA bundle in PEM that client certificates are verified against. Clients are asked for one; one that does not verify ends the connection. Reloaded when the file changes.'
+      )
+    ),
+    certificates: Type.Array(
+      object({
+        cert: secret('Certificate chain in PEM. Chosen by its DNS names, wildcards included.'),
+        key: secret('Private key in PEM, not encrypted.')
+      }),
+      { default: [], description: 'Further certificates, chosen by the name that the client asks for (SNI).' }
+    )
   },
   { description: 'Certificate of the listener.' }
 )
