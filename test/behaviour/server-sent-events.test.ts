@@ -3,8 +3,9 @@ import type { RequestListener, ServerResponse } from 'node:http'
 import { constants } from 'node:http2'
 import { brotliCompressSync, createBrotliCompress, createGzip, gzipSync, constants as zlib } from 'node:zlib'
 import t, { type Test } from 'tap'
+import { authority } from '../fixtures/certificates.ts'
 import { browse, skipWithoutBrowser } from '../fixtures/chromium.ts'
-import { arrivals, type EventClient, http1Client, http2Upstream } from '../fixtures/events.ts'
+import { arrivals, type EventClient, http1Client, http2Client, http2Upstream } from '../fixtures/events.ts'
 import { type Proxying, plugin, proxying } from '../fixtures/proxying.ts'
 import { upstream } from '../helper.ts'
 
@@ -13,13 +14,11 @@ interface Way {
   client: EventClient
   /** Origin that the client asks. */
   origin(gateway: Proxying): string
-  /** YAML that the listener needs, and the upstream. */
-  top?: string
+  /** YAML of the listeners, when it is not `http` alone, and of the upstream. */
+  listeners?(t: Test): string | Promise<string>
   more?: string
   /** Its client closes its connection, which says less than a stream that is reset. */
   leavesSilently: boolean
-  /** Where a browser asks, if that is somewhere else. */
-  page?(gateway: Proxying): string
   serve(t: Test, handler: RequestListener): Promise<{ url: string }>
 }
 
@@ -38,8 +37,39 @@ const ways: readonly Way[] = [
     leavesSilently: true,
     more: 'protocol: h2c',
     serve: http2Upstream
+  },
+  {
+    name: 'HTTP/2 to HTTP/1.1',
+    client: http2Client,
+    origin: ({ gateway }) => gateway.addresses.h2c as string,
+    listeners: () => listening('h2c: { host: 127.0.0.1, port: 0 }'),
+    leavesSilently: false,
+    serve: upstream
+  },
+  {
+    name: 'HTTP/2 with TLS to HTTP/2',
+    client: http2Client,
+    origin: ({ gateway }) => gateway.addresses.https as string,
+    listeners: listeningWithTls,
+    leavesSilently: false,
+    more: 'protocol: h2c',
+    serve: http2Upstream
   }
 ]
+
+function listening(listener: string): string {
+  return `listeners:
+  http: { host: 127.0.0.1, port: 0 }
+  ${listener}
+  admin: { host: 127.0.0.1, port: 0 }
+`
+}
+
+async function listeningWithTls(t: Test): Promise<string> {
+  const { certPath, keyPath } = await (await authority(t)).leaf({ names: ['IP:127.0.0.1'] })
+  const tls = `tls: { cert: { file: ${certPath} }, key: { file: ${keyPath} } }`
+  return listening(`https: { host: 127.0.0.1, port: 0, ${tls} }`)
+}
 
 type Added = Parameters<typeof proxying>[2] & { more?: string }
 
@@ -50,7 +80,7 @@ async function begin(t: Test, way: Way, added: Added = {}) {
   const more = [way.more, added.more].filter(Boolean).join(', ')
   const gateway = await proxying(t, url, {
     ...added,
-    top: `${way.top ?? ''}${added.top ?? ''}`,
+    top: `${(await way.listeners?.(t)) ?? ''}${added.top ?? ''}`,
     ...(more === '' ? {} : { more })
   })
 
@@ -246,11 +276,16 @@ for (const way of ways) {
 }
 
 const page = `<script>
+  const [{ nextHopProtocol }] = performance.getEntriesByType('navigation')
   const events = new EventSource('/events')
-  events.onmessage = event => fetch('/heard?' + event.lastEventId + '=' + event.data)
+  events.onmessage = event => fetch('/heard?' + nextHopProtocol + ' ' + event.lastEventId + '=' + event.data)
 </script>`
 
-for (const way of ways) {
+// Browsers speak HTTP/2 with TLS only.
+for (const [protocol, way] of [
+  ['http/1.1', ways[0] as Way],
+  ['h2', ways[3] as Way]
+] as const) {
   t.test(
     `a browser's EventSource comes back with the number of its last event: ${way.name}`,
     { skip: skipWithoutBrowser },
@@ -262,14 +297,14 @@ for (const way of ways) {
           streams.take(request, response)
           return
         }
-        if (request.url?.startsWith('/heard?')) heard.push(request.url.slice('/heard?'.length))
+        if (request.url?.startsWith('/heard?')) heard.push(decodeURI(request.url.slice('/heard?'.length)))
         response.writeHead(200, { 'content-type': 'text/html' }).end(page)
       })
       const gateway = await proxying(t, url, {
-        ...(way.top === undefined ? {} : { top: way.top }),
+        ...(way.listeners === undefined ? {} : { top: await way.listeners(t) }),
         ...(way.more === undefined ? {} : { more: way.more })
       })
-      await browse(t, `${way.page?.(gateway) ?? way.origin(gateway)}/page`)
+      await browse(t, `${way.origin(gateway)}/page`)
 
       const first = await streams.next()
       t.notOk('last-event-id' in first.headers)
@@ -280,12 +315,13 @@ for (const way of ways) {
       t.equal(second.headers['last-event-id'], '41', 'after a stream that has ended')
       second.response.writeHead(200, { 'content-type': 'text/event-stream' })
       second.response.write('id: 42\ndata: two\n\nid: 43\ndata: not wh')
-      while (!heard.includes('42=two')) await gateway.recorder.ended(gateway.recorder.outcomes.length + 1)
+      while (!heard.includes(`${protocol} 42=two`))
+        await gateway.recorder.ended(gateway.recorder.outcomes.length + 1)
       breakOff(second.response)
 
       const third = await streams.next()
       t.equal(third.headers['last-event-id'], '42', 'after one that broke off inside an event')
-      t.strictSame(heard, ['41=one', '42=two'])
+      t.strictSame(heard, [`${protocol} 41=one`, `${protocol} 42=two`])
     }
   )
 }
