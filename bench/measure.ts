@@ -55,7 +55,10 @@ export async function startCell(cell: Cell, world: World): Promise<RunningCell> 
   }
 }
 
-/** Requests until a cell counts as warm: compilers and pools need so many, however slowly a busy machine lets them come. */
+/**
+ * Requests until a cell counts as warm: compilers and pools need so many, however slowly a busy machine lets them come. A cell
+ * that has rested needs nearly as many again (README.md).
+ */
 const warmRequests = 120_000
 const mostWarmUps = 5
 

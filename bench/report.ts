@@ -102,8 +102,8 @@ way. ${
       : 'Nothing is pinned to a core, for want of taskset or of a second core: the figures are rough.'
   } \`us/request\` is user and system time of the gateway's
 processes (\`utime\` + \`stime\` in \`/proc/PID/stat\`, before and after) over the requests that the client completed.
-Every cell is warmed up, then measured ${rounds} times for ${seconds} s, in turn with all the others, so that whatever else the machine
-does hits all alike. The figure is the median; lowest and highest show the spread. Where \`core used\` is well below 100 %,
+Every cell is measured ${rounds} times for ${seconds} s, in turn with all the others, so that whatever else the machine does hits all
+alike; in each turn it is warmed up first, for while it rests V8 throws compiled code away. The figure is the median; lowest and highest show the spread. Where \`core used\` is well below 100 %,
 the other core was the limit (or somebody else used this one): requests/s then says nothing about the gateway.
 
 Chains:
@@ -163,7 +163,7 @@ function virtualisation(): string {
 }
 
 /** A Markdown table with aligned columns, so that it can be read on a terminal too. */
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const widths = head.map((title, i) => Math.max(title.length, ...rows.map(row => row[i]?.length ?? 0)))
   const line = (cells: readonly string[]) =>
     `| ${cells.map((cell, i) => cell.padEnd(widths[i] as number)).join(' | ')} |`

@@ -140,19 +140,24 @@ async function verifyAll(cells: readonly Cell[], world: World): Promise<string[]
   return [...chains.keys()]
 }
 
-/** Warms every cell up, then measures them in turn, round after round. */
+/** Milliseconds of rest after which a cell is no longer warm: connections close after 30 s, code goes after 100 s. */
+const longRest = 20_000
+
+/** Measures all cells in turn, round after round. Each is warmed up in its turn, unless it has hardly rested. */
 async function measureAll(cells: readonly Cell[], world: World): Promise<Result[]> {
   const running: RunningCell[] = []
+  const usedAt = new Map<RunningCell, number>()
   for (const cell of cells) {
     const started = await startCell(cell, world)
     closing.push(() => started.instance.stop())
     running.push(started)
-    await warmUp(started, warmUpSeconds)
-    say(`${cellId(cell)}: warm`)
   }
   for (let round = 1; round <= rounds; round++) {
     for (const one of running) {
+      const rested = performance.now() - (usedAt.get(one) ?? Number.NEGATIVE_INFINITY)
+      if (rested > longRest) await warmUp(one, warmUpSeconds)
       const sample = await measureCell(one, seconds)
+      usedAt.set(one, performance.now())
       one.samples.push(sample)
       say(`${round}/${rounds}  ${cellId(one.cell).padEnd(32)} ${sample.cost.toFixed(1)} us`)
     }

@@ -1,3 +1,4 @@
+import { setFlagsFromString } from 'node:v8'
 import closeWithGrace from 'close-with-grace'
 import type { Env } from '../config/env.ts'
 import { Gateway } from '../gateway.ts'
@@ -5,6 +6,9 @@ import { createLog } from '../log.ts'
 
 /** `sallyport start`: a gateway that lives as long as its process, and the signals that it hears. */
 export async function start(options: { config: string; plugins?: string }, env: Env): Promise<void> {
+  // After some 100 s of rest V8 would give memory back, and most of the compiled code goes with it: the next burst costs
+  // twice for its first 100,000 requests (bench/README.md). The memory has to be there for a burst anyway.
+  setFlagsFromString('--memory-reducer-gc-count=0')
   const log = createLog(env.logLevel)
   const gateway = new Gateway({ config: options.config, plugins: options.plugins, log })
   process.on('SIGHUP', () => {

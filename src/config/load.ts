@@ -5,7 +5,7 @@ import { mergeSources } from './merge.ts'
 import type { PluginMap } from './plugin-uses.ts'
 import { readSources } from './read.ts'
 import type { Config } from './schema.ts'
-import { secretFileFault } from './secret.ts'
+import { secretFileFault, secretTextNow } from './secret.ts'
 import { validateMerged } from './validate.ts'
 
 export { ConfigError, type ConfigProblem, formatProblem } from './config-problem.ts'
@@ -33,7 +33,12 @@ export async function loadConfig(path: string, options: LoadOptions): Promise<Lo
   // What is missing from a file that cannot be read would look like mistakes in the others.
   if (problems.length > 0) throw new ConfigError(problems)
   const merged = mergeSources(sources)
-  const surroundings: Surroundings = { env: options.env ?? process.env, fileFault: secretFileFault }
+  const env = options.env ?? process.env
+  const surroundings: Surroundings = {
+    env,
+    fileFault: secretFileFault,
+    secretText: ref => secretTextNow(ref, env)
+  }
   const { config, errors } = validateMerged(
     merged,
     options.plugins,

@@ -35,6 +35,12 @@ export function secretFileFault(path: string): string | null {
   }
 }
 
+/** As `readSecret`, for whoever judges a configuration: null when there is none, and nothing of a file that is no secret. */
+export function secretTextNow(ref: SecretRef, env: Environment): string | null {
+  if ('env' in ref) return env[ref.env] || null
+  return secretFileFault(ref.file) === null ? secretText(readFileSync(ref.file)) : null
+}
+
 function secretText(content: Buffer): string {
   return content.toString('utf8').replace(/\r?\n$/, '')
 }

@@ -116,12 +116,21 @@ export class Connection {
     if (current === undefined) return
     if (!current.headersSent) {
       // HTTP/1.0 knows no interim answers.
-      if (current.req.httpVersionMinor === 1) current.writeProcessing()
+      if (current.req.httpVersionMinor === 0) return
+      // Node's TLS keeps a reset to itself when the write that meets it is one of its own (a session ticket): every write
+      // after that waits for ever, and the connection only looks half closed.
+      this.#countLook(this.#socket.writableLength > 0)
+      if (this.#quietLooks === 0) current.writeProcessing()
       return
     }
     const { bytesWritten } = this.#socket
-    this.#quietLooks = bytesWritten === this.#sent ? this.#quietLooks + 1 : 0
+    const isQuiet = bytesWritten === this.#sent
     this.#sent = bytesWritten
+    this.#countLook(isQuiet)
+  }
+
+  #countLook(isQuiet: boolean): void {
+    this.#quietLooks = isQuiet ? this.#quietLooks + 1 : 0
     if (this.#quietLooks >= maxQuietLooks) this.#socket.destroy()
   }
 

@@ -101,26 +101,32 @@ export class Http2Connection {
     connections.set(session, this)
     session.on('remoteSettings', settingsCame)
     session.on('ping', pingCame)
+    session.on('stream', headCame)
   }
 
   now(): number {
     return this.#timers.now()
   }
 
-  streamBegan(response: Http2Response, stream: ServerHttp2Stream): void {
-    this.open.add(response)
-    this.#idleSince = -1
+  /** The head of a stream is whole. */
+  headCame(stream: ServerHttp2Stream): void {
     this.#streams++
     if ((stream.id as number) > this.#lastStream) this.#lastStream = stream.id as number
   }
 
-  /** @param isReset whether the client, or nghttp2 for what the client did, has cut the stream off */
-  streamEnded(response: Http2Response, isReset: boolean): void {
+  streamBegan(response: Http2Response): void {
+    this.open.add(response)
+    this.#idleSince = -1
+  }
+
+  streamEnded(response: Http2Response): void {
     this.open.delete(response)
-    const now = this.#timers.now()
-    if (this.open.size === 0) this.#idleSince = now
-    if (!isReset) this.guard.answered()
-    else if (!this.guard.reset(now - response.startTime, now)) this.#flood('rapid resets')
+    if (this.open.size === 0) this.#idleSince = this.#timers.now()
+  }
+
+  /** A stream of this age was cut off by the client, or by nghttp2 for what the client did. */
+  streamReset(age: number): void {
+    if (!this.guard.reset(age, this.#timers.now())) this.#flood('rapid resets')
   }
 
   settingsCame(): void {
@@ -290,4 +296,8 @@ function settingsCame(this: ServerHttp2Session): void {
 
 function pingCame(this: ServerHttp2Session): void {
   connections.get(this)?.pingCame()
+}
+
+function headCame(this: ServerHttp2Session, stream: ServerHttp2Stream): void {
+  connections.get(this)?.headCame(stream)
 }

@@ -1,4 +1,6 @@
-import { Http2ServerResponse, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2'
+import { subscribe } from 'node:diagnostics_channel'
+import { constants, Http2ServerResponse, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2'
+import { connectionOfSession, type Http2Connection } from './http2-connection.ts'
 import { type Http2Request, requestOfStream } from './http2-request.ts'
 
 type Headers = OutgoingHttpHeaders | readonly string[]
@@ -18,6 +20,8 @@ export class Http2Response extends Http2ServerResponse<Http2Request> {
   changedAt = -1
   /** We have cut the stream off, not the client. */
   isOurReset = false
+  /** How the stream ended is told to the connection. */
+  isCounted = false
   /** HTTP/1 has it, and those who set it mean the connection: here they have nothing to say. */
   shouldKeepAlive = true
 
@@ -109,14 +113,44 @@ function isHead(stream: ServerHttp2Stream): boolean {
 }
 
 function endStream(this: ServerHttp2Stream): void {
-  const request = requestOfStream(this) as Http2Request
-  const response = request.response as Http2Response
-  // A stream of its own client's making ends without an error, with all of the answer sent.
-  const isReset = !response.isOurReset && (!this.writableFinished || !this.headersSent)
-  request.connectionState?.streamEnded(response, isReset)
+  const { response, connectionState } = requestOfStream(this) as Http2Request
+  const ended = response as Http2Response
+  countEnd(this, ended, connectionState)
+  connectionState?.streamEnded(ended)
   // Node has compared flags that it only sets in `end`.
-  if (isHead(this) && !response.writableEnded) response.emit('close')
+  if (isHead(this) && !ended.writableEnded) ended.emit('close')
 }
+
+/**
+ * Counts how a stream ended. Node tells of a stream and its end only when all frames of a packet are read, which holds thousands
+ * of rapid resets; these channels are called for each, in the middle of it.
+ */
+function countEnd(
+  stream: ServerHttp2Stream,
+  response: Http2Response | null,
+  connection: Http2Connection | null
+): void {
+  if (response === null || connection === null) {
+    connection?.streamReset(0)
+    return
+  }
+  if (response.isCounted) return
+  response.isCounted = true
+  // An answer without a body is finished for Node before a byte of it is sent: the client's code tells that it was cut off.
+  const isSent =
+    stream.writableFinished && stream.headersSent && stream.rstCode === constants.NGHTTP2_NO_ERROR
+  if (response.isOurReset || isSent) connection.guard.answered()
+  else connection.streamReset(connection.now() - response.startTime)
+}
+
+subscribe('http2.server.stream.close', function countClosed(message) {
+  const { stream } = message as { stream: ServerHttp2Stream }
+  // Being destroyed is our doing, or the end of the whole connection.
+  if (stream.destroyed) return
+  const request = requestOfStream(stream)
+  const connection = request?.connectionState ?? connectionOfSession(stream.session) ?? null
+  countEnd(stream, request?.response ?? null, connection)
+})
 
 /** Fields that HTTP/2 has no place for (RFC 9113, 8.2.2). */
 function isConnectionField(name: string): boolean {

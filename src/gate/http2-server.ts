@@ -104,9 +104,9 @@ export function createHttp2Server(options: Http2ServerOptions, onRequest: Http2R
     const taking = request as unknown as Http2Request
     const answer = response as unknown as Http2Response
     const { stream, connectionState } = taking
-    // Its connection has ended since, for a flood of others like it.
+    // The client has reset it in the same packet, or its connection has ended.
     if (connectionState === null || stream.destroyed || stream.closed) return
-    connectionState.streamBegan(answer, stream)
+    connectionState.streamBegan(answer)
     onRequest(taking, answer, taking.judge(options))
   }
 

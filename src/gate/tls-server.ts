@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import { createServer, type SecureContext, type Server, type TLSSocket } from 'node:tls'
 import type { Credentials } from '../tls/credentials.ts'
 import { verifyClient } from './client-certificate.ts'
@@ -73,7 +74,7 @@ export function createTlsServer(options: TlsServerOptions, take: SecureConnectio
 
   function countFailed(error: NodeJS.ErrnoException, socket: TLSSocket): void {
     // Whoever connects and leaves without a word only wanted to know whether somebody listens.
-    const isProbe = error.code === 'ECONNRESET' && socket.bytesRead === 0
+    const isProbe = error.code === 'ECONNRESET' && bytesReceived(socket) === 0
     if (!isProbe) refuse(socket, isTimeout(error) ? 408 : 400, error.code ?? 'handshake failed')
     socket.destroy()
   }
@@ -94,6 +95,11 @@ export function createTlsServer(options: TlsServerOptions, take: SecureConnectio
   })
   credentials.onChange(({ options }) => server.setSecureContext(options))
   return server
+}
+
+/** `bytesRead` of a secure socket counts what was decrypted: in a handshake, nothing. That of TCP is behind an old private name. */
+function bytesReceived(socket: TLSSocket): number | undefined {
+  return (socket as TLSSocket & { _parent?: Socket })._parent?.bytesRead
 }
 
 function isTimeout(error: NodeJS.ErrnoException): boolean {

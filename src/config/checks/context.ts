@@ -7,6 +7,8 @@ export interface Surroundings {
   env: Readonly<Record<string, string | undefined>>
   /** Null when the file can be read and is not empty, else why not. */
   fileFault(path: string): string | null
+  /** The secret behind a reference; null when there is none that can be read, which is a fault of its own. */
+  secretText(ref: SecretRef): string | null
 }
 
 /**

@@ -1,9 +1,10 @@
-import { type ClientHttp2Stream, constants } from 'node:http2'
+import type { ClientHttp2Stream } from 'node:http2'
 import { Readable } from 'node:stream'
 import { type Dispatcher, errors } from 'undici'
+import { cancelStream } from './cancel.ts'
 import type { Http2Client, SessionTaker } from './client.ts'
 import { noStream, streamFailure, wasNotProcessed } from './errors.ts'
-import type { UpstreamSession } from './session.ts'
+import { isHeadTooLarge, type UpstreamSession } from './session.ts'
 
 /** One request, ready to be sent. */
 export interface Http2CallOptions {
@@ -73,6 +74,10 @@ export class Http2Call implements SessionTaker {
 
   head(status: number, raw: string[]): void {
     if (this.#isDone) return
+    if (isHeadTooLarge(raw)) {
+      this.#fail(new errors.HeadersOverflowError())
+      return
+    }
     const isFinal = status >= 200
     if (isFinal) {
       this.#hasHead = true
@@ -106,7 +111,7 @@ export class Http2Call implements SessionTaker {
     if (this.#isDone) return
     this.#finish()
     // Whatever of the body was not sent is not wanted (RFC 9113, 8.1).
-    if (!stream.writableEnded) stream.close(constants.NGHTTP2_CANCEL)
+    if (!stream.writableEnded) cancelStream(stream)
     this.#options.handler.onComplete?.(this.#trailers)
   }
 
@@ -196,7 +201,7 @@ export class Http2Call implements SessionTaker {
   #fail(error: Error): void {
     if (this.#isDone) return
     this.#finish()
-    this.#stream?.close(constants.NGHTTP2_CANCEL)
+    if (this.#stream !== null) cancelStream(this.#stream)
     this.#options.handler.onError?.(error)
   }
 

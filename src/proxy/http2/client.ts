@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import { type buildConnector, errors } from 'undici'
 import type { Timers } from '../../timers.ts'
 import { NoStream, noStream } from './errors.ts'
-import { type SessionListener, UpstreamSession } from './session.ts'
+import { type SessionListener, streamsBeforeSettings, UpstreamSession } from './session.ts'
 
 export interface Http2ClientOptions {
   /** Scheme, host and port. `https:` wants a server that chooses h2 by ALPN; to `http:` it is spoken without asking. */
@@ -49,7 +49,7 @@ export class Http2Client implements SessionListener {
   readonly #waiting = new Map<SessionTaker, NodeJS.Timeout>()
   #connecting = 0
   /** What the last session took: so much is expected of the next. */
-  #usualLimit = 100
+  #usualLimit = streamsBeforeSettings
   #isClosed = false
   readonly #whenClosed: (() => void)[] = []
 
@@ -57,6 +57,13 @@ export class Http2Client implements SessionListener {
     this.#options = options
     const { protocol, hostname, host, port } = new URL(options.origin)
     this.#target = { protocol, hostname: hostname.replace(/^\[|\]$/g, ''), host, port }
+  }
+
+  /** Streams under way. */
+  get streams(): number {
+    let count = 0
+    for (const session of this.#sessions) count += session.open
+    return count
   }
 
   /** Sessions that are not closed. */
@@ -175,7 +182,7 @@ export class Http2Client implements SessionListener {
 
   #start(socket: Socket): void {
     const { origin, timers } = this.#options
-    this.#sessions.add(new UpstreamSession(origin, socket, timers, this))
+    this.#sessions.add(new UpstreamSession(origin, socket, this.#usualLimit, timers, this))
     this.#serveWaiting()
   }
 

@@ -2,7 +2,8 @@ import {
   type ClientHttp2Session,
   type ClientHttp2Stream,
   type ClientSessionRequestOptions,
-  connect
+  connect,
+  constants
 } from 'node:http2'
 import type { Socket } from 'node:net'
 import type { Timers } from '../../timers.ts'
@@ -18,7 +19,7 @@ export const streamWindow = 524_288
 const sessionWindow = 16 * 1024 * 1024
 
 /** Streams on a session until the upstream has said how many it takes (RFC 9113, 6.5.2), and the most if it says no bound. */
-const streamsBeforeSettings = 100
+export const streamsBeforeSettings = 100
 const maxStreams = 1000
 
 /** Milliseconds between two looks at a session. */
@@ -39,10 +40,30 @@ const ticksBetweenPings = 16
 /** Stream numbers end at 2^31 - 1 and are never used again (RFC 9113, 5.1.1). */
 const lastStream = 2 ** 30
 
+/**
+ * Streams cancelled on one session before another takes its place. Servers break the connection of a client that cancels
+ * many (CVE-2023-44487: Envoy after 500, nghttp2 after 1000), and with it everybody's requests: one client that keeps
+ * leaving shall not bring that about.
+ */
+const maxCancelled = 400
+
 /** PING and SETTINGS frames between two looks. Each costs an answer: more is a flood. */
 const maxNoise = 1000
 
-const settings = { enablePush: false, initialWindowSize: streamWindow, maxHeaderListSize: 65_536 }
+/** Bytes of a head, each field with 32 more, as RFC 9113, 6.5.2, counts them. */
+const maxHead = 65_536
+
+/** A compressed head may be a thousand times larger than what was sent: Node stops at so many fields. */
+const maxFields = 1000
+
+const settings = { enablePush: false, initialWindowSize: streamWindow, maxHeaderListSize: maxHead }
+
+/** Node holds an upstream to `maxHead` only on streams that were opened after it had acknowledged our SETTINGS. */
+export function isHeadTooLarge(raw: readonly string[]): boolean {
+  let size = raw.length * 16
+  for (const text of raw) size += text.length
+  return size > maxHead
+}
 
 export interface SessionListener {
   /** A stream has ended, or it takes more of them than before. */
@@ -57,7 +78,7 @@ export class UpstreamSession {
   /** Streams under way. */
   open = 0
   /** The most streams that the upstream takes. */
-  limit = streamsBeforeSettings
+  limit: number
   /** Some request on it was answered: the upstream speaks HTTP/2, and a break is no longer the fault of the connection. */
   hasAnswered = false
   readonly #session: ClientHttp2Session
@@ -71,8 +92,11 @@ export class UpstreamSession {
   #quietTicks = 0
   #idleTicks = 0
   #noise = 0
+  #cancelled = 0
 
-  constructor(origin: string, socket: Socket, timers: Timers, listener: SessionListener) {
+  /** `limit`: streams it may take before it has said how many. */
+  constructor(origin: string, socket: Socket, limit: number, timers: Timers, listener: SessionListener) {
+    this.limit = limit
     this.#socket = socket
     this.#timers = timers
     this.#listener = listener
@@ -80,8 +104,7 @@ export class UpstreamSession {
       createConnection: () => socket,
       settings,
       peerMaxConcurrentStreams: streamsBeforeSettings,
-      // Bounded by its size, as over HTTP/1.
-      maxHeaderListPairs: 2000
+      maxHeaderListPairs: maxFields
     })
     this.#session = session
     session.setLocalWindowSize(sessionWindow)
@@ -117,7 +140,7 @@ export class UpstreamSession {
     const stream = this.#session.request(headers as string[], options)
     this.open++
     this.#idleTicks = 0
-    stream.on('close', this.#streamClosed)
+    stream.once('close', () => this.#streamClosed(stream))
     // Whoever uses it has listeners of its own, and may have gone before the last error comes.
     stream.on('error', ignore)
     if (!this.hasAnswered) stream.once('response', this.#answered)
@@ -151,8 +174,9 @@ export class UpstreamSession {
     this.hasAnswered = true
   }
 
-  readonly #streamClosed = (): void => {
+  #streamClosed(stream: ClientHttp2Stream): void {
     this.open--
+    if (stream.rstCode === constants.NGHTTP2_CANCEL && ++this.#cancelled >= maxCancelled) this.retire()
     if (this.isUsable && this.room > 0) this.#listener.onRoom(this)
   }
 
