@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { promisify } from 'node:util'
-import { type Server as RpcServer, ServerCredentials } from '@grpc/grpc-js'
+import { logVerbosity, type Server as RpcServer, ServerCredentials, setLogVerbosity } from '@grpc/grpc-js'
 
 /**
  * Opens a server of the demo on loopback. Port 0 takes a free one.
@@ -21,6 +21,8 @@ export async function listenOnLoopback(server: Server, port: number, whose: stri
 
 /** The same for a gRPC server, whose package has a way of its own. */
 export async function listenRpcOnLoopback(server: RpcServer, port: number, whose: string): Promise<string> {
+  // It would print what the error says.
+  setLogVerbosity(logVerbosity.NONE)
   const bind = promisify(server.bindAsync).bind(server)
   try {
     return `http://127.0.0.1:${await bind(`127.0.0.1:${port}`, ServerCredentials.createInsecure())}`
