@@ -186,7 +186,7 @@ t.test('a stream that the upstream refused was not processed, one that it reset 
   const upstream = await rawHttp2Upstream(t, (socket, id, index) => {
     if (index === 0) socket.write(frame(types.reset, 0, id, uint32(7)))
     else if (index === 1) socket.write(frame(types.reset, 0, id, uint32(2)))
-    else socket.write(frame(types.goaway, 0, 0, uint32(id - 2, 0)))
+    else socket.write(frame(types.goaway, 0, 0, Buffer.concat([uint32(id - 2), uint32(0)])))
   })
   const { client } = clientTo(t, upstream.url)
   for (const expected of [true, false, true]) {
