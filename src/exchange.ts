@@ -38,6 +38,11 @@ export interface UpstreamCall {
    * own end that is waited for.
    */
   leave?(): void
+  /**
+   * The drain deadline has passed: the client gets the ending that its protocol has for that, where it has one, and the call is
+   * over. What it writes needs a turn or two of the event loop before the connection may go.
+   */
+  cut?(): void
 }
 
 /** The connection of a WebSocket handshake, which is no HTTP connection any more. */

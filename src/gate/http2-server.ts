@@ -46,7 +46,10 @@ export type Http2RequestHandler = (
 export interface Http2Front {
   /** Takes a connection, in cleartext (prior knowledge) or secure (ALPN `h2`). Any other is closed. */
   take(socket: Socket): void
-  /** Tells every client, those to come as well, to go elsewhere; what comes all the same is served. */
+  /**
+   * Sends every client elsewhere: what is under way is served, what a client has sent since it may send again (it is told). Who
+   * connects all the same is served once, as with `Connection: close` in HTTP/1.
+   */
   startDraining(): void
   /** No new streams. Resolves when the last stream has ended and its connection is closed. */
   close(): Promise<void>
@@ -88,7 +91,7 @@ export function createHttp2Server(options: Http2ServerOptions, onRequest: Http2R
       connections.delete(connection)
       if (connections.size === 0) onEmpty?.()
     })
-    if (stage === 'draining') connection.drain()
+    connection.isLastCall = stage === 'draining'
   }
 
   function refuseFlood(connection: Http2Connection, what: string): void {
@@ -144,7 +147,7 @@ export function createHttp2Server(options: Http2ServerOptions, onRequest: Http2R
     },
     startDraining() {
       if (stage === 'serving') stage = 'draining'
-      for (const connection of connections) connection.drain()
+      for (const connection of connections) connection.close()
     },
     async close() {
       stage = 'closing'

@@ -8,6 +8,7 @@ import type { OutcomeListener, Protocol } from '../outcome.ts'
 import { type ChainLink, HookWatch, markPassed } from '../plugin/chain.ts'
 import type { Phase, RouteInstance } from '../plugin/define.ts'
 import { createPluginGateway, type PluginServices } from '../plugin/gateway.ts'
+import { createGrpcHook } from '../proxy/grpc.ts'
 import { createProxyHook } from '../proxy/http.ts'
 import { compileLocation, compileRewrite } from '../proxy/rewrite.ts'
 import type { ProxyHook, ProxyTarget } from '../proxy/target.ts'
@@ -38,7 +39,7 @@ export interface RouteServices extends PluginServices {
 /** Which proxy carries a route: its protocol decides. */
 const proxies: Readonly<Record<Protocol, (target: ProxyTarget) => ProxyHook>> = {
   http: createProxyHook,
-  grpc: notYet,
+  grpc: createGrpcHook,
   websocket: notYet
 }
 

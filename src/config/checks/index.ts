@@ -9,6 +9,7 @@ import { checkOverlaps } from './overlaps.ts'
 import { checkPluginOptions } from './plugin-options.ts'
 import { checkRewrites } from './rewrites.ts'
 import { checkRouteUpstreams } from './route-upstreams.ts'
+import { checkRpcTransport } from './rpc-transport.ts'
 import { checkSecrets } from './secrets.ts'
 import { checkTls } from './tls.ts'
 import { checkUnsupported } from './unsupported.ts'
@@ -25,6 +26,7 @@ export const checks: readonly Check[] = [
   checkRewrites,
   checkOverlaps,
   checkRouteUpstreams,
+  checkRpcTransport,
   checkAccess,
   checkPluginOptions,
   checkSecrets,
