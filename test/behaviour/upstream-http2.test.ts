@@ -494,3 +494,38 @@ t.test('clients that do not read hold up nobody else on the session', async t =>
   t.equal(await (await fetch(`${url}/ok`)).text(), 'ok')
   t.equal(upstream.sessions.length, 1)
 })
+
+t.test('a kept connection that breaks fails no GET, but a POST is not sent again', async t => {
+  const upstream = await rawHttp2Upstream(t, (socket, stream, index) => {
+    if (index === 1 || index === 4) socket.destroy()
+    else socket.write(good(stream))
+  })
+  const { url, metric } = await proxying(t, upstream.url, { more: h2c, uses: 'metrics' })
+  t.equal((await fetch(url)).status, 200)
+  t.equal((await fetch(url)).status, 200, 'on another connection')
+  t.equal(await metric('sallyport_retries_total{upstream="backend"}'), 1)
+  t.equal((await fetch(url)).status, 200)
+  t.equal((await fetch(url, { method: 'POST' })).status, 502)
+  t.equal((await fetch(url)).status, 200)
+})
+
+t.test('a connection that breaks at its first request is not tried again', async t => {
+  const upstream = await rawHttp2Upstream(t, socket => void socket.destroy())
+  const { url } = await proxying(t, upstream.url, { more: h2c })
+  t.equal((await fetch(url)).status, 502)
+  t.equal(upstream.connections.length, 1)
+})
+
+t.test('a request that was refused, by a reset or a GOAWAY, goes out once more', async t => {
+  const refusals = [
+    (id: number) => frame(types.reset, 0, id, uint32(7)),
+    () => frame(types.goaway, 0, 0, uint32(0, 0))
+  ]
+  for (const refusal of refusals) {
+    const upstream = await rawHttp2Upstream(t, (socket, stream, index) => {
+      socket.write(index === 0 ? refusal(stream) : good(stream))
+    })
+    const { url } = await proxying(t, upstream.url, { more: h2c })
+    t.equal(await (await fetch(url, { method: 'POST' })).text(), 'ok')
+  }
+})

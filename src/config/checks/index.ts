@@ -11,6 +11,7 @@ import { checkRewrites } from './rewrites.ts'
 import { checkRouteUpstreams } from './route-upstreams.ts'
 import { checkRpcTransport } from './rpc-transport.ts'
 import { checkSecrets } from './secrets.ts'
+import { checkSignedIdentity } from './signed-identity.ts'
 import { checkTls } from './tls.ts'
 import { checkUnsupported } from './unsupported.ts'
 import { checkUpstreamUrls } from './upstream-urls.ts'
@@ -31,5 +32,6 @@ export const checks: readonly Check[] = [
   checkPluginOptions,
   checkSecrets,
   checkTls,
+  checkSignedIdentity,
   checkUnsupported
 ]
