@@ -44,7 +44,7 @@ export async function buildApp(
     routes.push(describeRoute(name, route, config, upstream, chain, services.registry))
   }
   const identityKeys = await services.identityKeys(config)
-  const routeServices = services.forRoutes(config, identityKeys?.signer ?? null)
+  const routeServices = services.forRoutes(config, plugins, identityKeys?.signer ?? null)
   try {
     for (const route of routes) await registerRoute(app, route, routeServices)
     if (identityKeys !== null) await app.register(jwksRoutes, { jwks: () => identityKeys.jwks() })
@@ -100,7 +100,7 @@ function refuse(error: FastifyError | Refusal, request: FastifyRequest, reply: F
   const exchange = exchangeOf(request.raw)
   const refusal = refusalOf(error)
   const route = exchange.route as BuiltRoute | null
-  const plugin = route?.chain[exchange.passed]?.plugin.name ?? exchange.running
+  const plugin = exchange.running ?? route?.chain[exchange.passed]?.plugin.name ?? null
   if (refusal.reason === 'plugin.failed')
     request.log.error({ err: error, plugin, route: route?.name }, 'a plugin failed')
   exchange.refuse(refusal.reason, plugin, refusal.detail ?? null)

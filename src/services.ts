@@ -3,7 +3,7 @@ import type { Config } from './config/schema.ts'
 import { describeSecret, readSecret } from './config/secret.ts'
 import { type IssuerMetrics, IssuerRegistry } from './issuer/keys.ts'
 import type { Logger } from './log.ts'
-import type { PluginCache } from './plugin/define.ts'
+import type { GatewayPlugin, PluginCache } from './plugin/define.ts'
 import { processEnvironment, type Upstream } from './proxy/upstream.ts'
 import { UpstreamRegistry } from './proxy/upstream-registry.ts'
 import type { Registry } from './registry.ts'
@@ -57,13 +57,18 @@ export class Services {
   }
 
   /** What the routes of one configuration get. */
-  forRoutes(config: Config, signer: IdentitySigner | null): RouteServices {
+  forRoutes(
+    config: Config,
+    plugins: ReadonlyMap<string, GatewayPlugin>,
+    signer: IdentitySigner | null
+  ): RouteServices {
     const isTrusted = trustFunction(config.trustedProxies)
     return {
       log: this.log,
       registry: this.registry,
       limits: this.limits,
       caches: this.caches,
+      plugins,
       isTrusted,
       signer,
       issuer: name => {

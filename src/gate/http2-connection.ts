@@ -1,11 +1,17 @@
 import { constants, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
-import type { TLSSocket } from 'node:tls'
 import { FloodGuard } from './http2-floods.ts'
+import { ConnectionInfo } from './http2-info.ts'
 import type { Http2Response } from './http2-response.ts'
 import type { Timer, Timers } from './timers.ts'
 
-const { NGHTTP2_CANCEL, NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_NO_ERROR, NGHTTP2_PROTOCOL_ERROR } = constants
+const {
+  NGHTTP2_CANCEL,
+  NGHTTP2_ENHANCE_YOUR_CALM,
+  NGHTTP2_NO_ERROR,
+  NGHTTP2_PROTOCOL_ERROR,
+  NGHTTP2_SETTINGS_TIMEOUT
+} = constants
 
 /** Milliseconds that a connection that ends gets to take what is written to it. */
 const lingerTimeout = 2000
@@ -24,32 +30,6 @@ export interface ConnectionLimits {
   keepAliveTimeout: number
   writeStallTimeout: number
   maxHeaderBytes: number
-}
-
-/** Who is on the other side of a connection: read from the socket once, and still there when it has closed. */
-export class ConnectionInfo {
-  readonly remoteAddress: string | undefined
-  readonly remotePort: number | undefined
-  readonly localAddress: string | undefined
-  readonly localPort: number | undefined
-  readonly encrypted: boolean
-  /** The TLS socket, for its certificates only; null on a cleartext connection. */
-  readonly tls: TLSSocket | null
-  readonly #socket: Socket
-
-  constructor(socket: Socket) {
-    this.remoteAddress = socket.remoteAddress
-    this.remotePort = socket.remotePort
-    this.localAddress = socket.localAddress
-    this.localPort = socket.localPort
-    this.encrypted = (socket as TLSSocket).encrypted === true
-    this.tls = this.encrypted ? (socket as TLSSocket) : null
-    this.#socket = socket
-  }
-
-  get destroyed(): boolean {
-    return this.#socket.destroyed
-  }
 }
 
 /** One HTTP/2 connection: its open streams, what it may still do, and how it ends. */
@@ -179,10 +159,18 @@ export class Http2Connection {
       this.#lingerOn()
       return
     }
-    if (!this.#hasSettings) {
-      if (now - this.#since >= headerTimeout) this.destroy()
-      return
+    if (now - this.#since >= headerTimeout) {
+      if (!this.#hasSettings) {
+        this.destroy()
+        return
+      }
+      // Until the client has acknowledged them, most of our limits do not hold (RFC 9113, 6.5.3).
+      if (this.#session.pendingSettingsAck) {
+        this.end(NGHTTP2_SETTINGS_TIMEOUT)
+        return
+      }
     }
+    if (!this.#hasSettings) return
     if (this.#isHeadLate(now, headerTimeout)) {
       this.end(NGHTTP2_PROTOCOL_ERROR)
       return

@@ -4,7 +4,8 @@ import { Duplex } from 'node:stream'
 import type { Refusal } from '../errors.ts'
 import { type GateOptions, isForwardable, judgeFields, judgeOriginForm, refusals, report } from './gate.ts'
 import { isHost } from './host.ts'
-import { type ConnectionInfo, connectionOfSession, type Http2Connection } from './http2-connection.ts'
+import { connectionOfSession, type Http2Connection } from './http2-connection.ts'
+import type { ConnectionInfo } from './http2-info.ts'
 import type { Http2Response } from './http2-response.ts'
 
 export interface Http2GateOptions extends GateOptions {

@@ -73,7 +73,7 @@ export function createHttp2Server(options: Http2ServerOptions, onRequest: Http2R
   const limits = { ...options, writeStallTimeout: options.writeStallTimeout ?? 60_000 }
   const connections = new Set<Http2Connection>()
   let stage: 'serving' | 'draining' | 'closing' = 'serving'
-  let onEmpty: (() => void) | null = null
+  const onEmpty: (() => void)[] = []
   let taken: Socket | null = null
 
   const server = createServer(serverOptions(options))
@@ -89,7 +89,7 @@ export function createHttp2Server(options: Http2ServerOptions, onRequest: Http2R
     socket.once('close', function forgetConnection() {
       connection.dispose()
       connections.delete(connection)
-      if (connections.size === 0) onEmpty?.()
+      if (connections.size === 0) for (const resolve of onEmpty.splice(0)) resolve()
     })
     connection.isLastCall = stage === 'draining'
   }
@@ -151,11 +151,8 @@ export function createHttp2Server(options: Http2ServerOptions, onRequest: Http2R
     },
     async close() {
       stage = 'closing'
-      const empty = new Promise<void>(resolve => {
-        onEmpty = resolve
-      })
       for (const connection of connections) connection.close()
-      if (connections.size > 0) await empty
+      if (connections.size > 0) await new Promise<void>(resolve => onEmpty.push(resolve))
       sweep.cancel()
     },
     destroy() {

@@ -6,7 +6,7 @@ import type { ExchangeRoute } from '../exchange.ts'
 import type { IssuerVerifier } from '../issuer/keys.ts'
 import type { OutcomeListener, Protocol } from '../outcome.ts'
 import { type ChainLink, HookWatch, markPassed } from '../plugin/chain.ts'
-import type { Phase, RouteInstance } from '../plugin/define.ts'
+import type { GatewayPlugin, Phase, RouteInstance } from '../plugin/define.ts'
 import { createPluginGateway, type PluginServices } from '../plugin/gateway.ts'
 import { createGrpcHook } from '../proxy/grpc.ts'
 import { createProxyHook } from '../proxy/http.ts'
@@ -37,6 +37,7 @@ export interface RouteServices extends PluginServices {
   isTrusted: (address: string) => boolean
   /** Null where the configuration has no key. */
   readonly signer: IdentitySigner | null
+  readonly plugins: ReadonlyMap<string, GatewayPlugin>
 }
 
 /** Which proxy carries a route: its protocol decides. */
@@ -144,7 +145,8 @@ function pluginRoute(route: BuiltRoute, services: RouteServices) {
     isPublic: route.config.public,
     methods: route.methods,
     outcomeListeners: route.outcomeListeners,
-    issuer: services.issuer
+    issuer: services.issuer,
+    plugins: services.plugins
   }
 }
 

@@ -1,6 +1,5 @@
 import { once } from 'node:events'
-import type { AddressInfo } from 'node:net'
-import { createServer } from 'node:net'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
 import t from 'tap'
 import { grpcGateway, openRoute, quiet } from '../fixtures/grpc/gateway.ts'
 import {
@@ -229,16 +228,30 @@ ${routes.join('')}`
   await quiet(gateway, 'good')
 })
 
-t.test('an upstream that takes connections and says nothing is given up', async t => {
-  const server = createServer(socket => socket.on('error', () => {}))
+t.test('an upstream that takes connections and says nothing costs a call its deadline', async t => {
+  const sockets: Socket[] = []
+  const server = createServer(socket => {
+    sockets.push(socket)
+    socket.on('error', () => {})
+  })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
-  t.teardown(() => server.close())
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+    server.close()
+  })
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  const gateway = await grpcGateway(t, openRoute(url, ', timeouts: { connect: 500ms, response: 1s }'))
+  const gateway = await grpcGateway(
+    t,
+    `upstreams: { silent: { url: "${url}", protocol: h2c } }
+routes:
+  open: { match: { protocol: grpc, service: shop.Patient }, public: true, upstream: silent }
+  short: { match: { protocol: grpc, service: shop.Short }, public: true, upstream: silent, timeout: 300ms }
+`
+  )
   const session = openSession(t, gateway.h2c)
-  const answer = await call(session, method)
-  t.ok([4, 14].includes(statusOf(answer)), `${statusOf(answer)}`)
+  t.equal(statusOf(await call(session, '/shop.Patient/Get', { 'grpc-timeout': '300m' })), 4, "the client's")
+  t.equal(statusOf(await call(session, '/shop.Short/Get')), 4, "the route's")
   await quiet(gateway, 'open')
-  await gateway.gateway.close()
+  await quiet(gateway, 'short')
 })

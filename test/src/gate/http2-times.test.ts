@@ -89,6 +89,17 @@ t.test('a head that was refused by its frames is not taken for one that is not w
   t.equal(await raw.outcome(3), '200')
 })
 
+t.test('a client that never acknowledges SETTINGS is closed: our limits would not hold for it', async t => {
+  const timers = manualTimers()
+  const { port } = await judgingHttp2Server(t, { timers })
+  const raw = frameClient(t, port, { acknowledges: false })
+  raw.send(headers(1, head()))
+  t.equal(await raw.outcome(1), '200')
+  await pass(timers, 11)
+  await raw.closed
+  t.equal(raw.goaway(), 4)
+})
+
 t.test('a connection without streams is closed, politely, when it has been idle', async t => {
   const timers = manualTimers()
   const { port } = await judgingHttp2Server(t, { timers })
