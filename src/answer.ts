@@ -1,6 +1,7 @@
-import { constants } from 'node:http2'
+import { constants, type ServerHttp2Stream } from 'node:http2'
 import type { Refusal } from './errors.ts'
 import type { Exchange } from './exchange.ts'
+import { resetStream } from './gate/http2-request.ts'
 import { type KeptHeaders, sendProblem } from './problem.ts'
 import { hasBody } from './proxy/body.ts'
 import { readsRpcStatus, refuseRpc } from './proxy/grpc/refusal.ts'
@@ -36,14 +37,6 @@ function closes({ request, stream, upgrade }: Exchange, refusal: Refusal): boole
  * For the `finish` of a stream whose request body nobody reads to its end. A turn later: Node writes HEADERS with END_STREAM
  * in the next one, and a reset before that would be all that the client gets.
  */
-export function stopReading(this: Closable): void {
-  setImmediate(closeStream, this)
-}
-
-interface Closable {
-  close(code: number): void
-}
-
-function closeStream(stream: Closable): void {
-  stream.close(constants.NGHTTP2_NO_ERROR)
+export function stopReading(this: ServerHttp2Stream): void {
+  setImmediate(resetStream, this, constants.NGHTTP2_NO_ERROR)
 }

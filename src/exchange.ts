@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { constants, type ServerHttp2Stream } from 'node:http2'
 import type { Duplex } from 'node:stream'
 import type { Reason } from './errors.ts'
+import { resetStream } from './gate/http2-request.ts'
 import type { Identity } from './identity.ts'
 import type { Logger } from './log.ts'
 import { type Outcome, type OutcomeListener, type Protocol, RequestOutcome } from './outcome.ts'
@@ -184,7 +185,7 @@ export class Exchange implements RequestGateway {
   /** The status is out already: only a broken connection, or a broken stream, says that the answer is not whole. */
   abandon(): void {
     if (this.stream === null) this.response.destroy()
-    else this.stream.close(constants.NGHTTP2_INTERNAL_ERROR)
+    else resetStream(this.stream, constants.NGHTTP2_INTERNAL_ERROR)
   }
 
   end(): void {

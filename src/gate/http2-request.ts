@@ -28,6 +28,13 @@ export function requestOfStream(stream: ServerHttp2Stream): Http2Request | undef
   return (stream as RequestStream)[kRequest]
 }
 
+/** Cuts a stream off. Closed in another way, the client would be counted as the one who did, and taken for a flood. */
+export function resetStream(stream: ServerHttp2Stream, code: number): void {
+  const response = requestOfStream(stream)?.response ?? stream
+  if ('reset' in response) response.reset(code)
+  else stream.close(code)
+}
+
 /**
  * A request that looks to its handler as one of HTTP/1 does: no pseudo-headers, one `host`, a target in origin-form. It differs
  * from Node's own class where that would mislead: a body that breaks off never looks like one that ended (Node ends it when the

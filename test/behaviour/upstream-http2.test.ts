@@ -519,7 +519,7 @@ t.test('a connection that breaks at its first request is not tried again', async
 t.test('a request that was refused, by a reset or a GOAWAY, goes out once more', async t => {
   const refusals = [
     (id: number) => frame(types.reset, 0, id, uint32(7)),
-    () => frame(types.goaway, 0, 0, uint32(0, 0))
+    () => frame(types.goaway, 0, 0, Buffer.concat([uint32(0), uint32(0)]))
   ]
   for (const refusal of refusals) {
     const upstream = await rawHttp2Upstream(t, (socket, stream, index) => {

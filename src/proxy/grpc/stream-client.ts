@@ -1,5 +1,6 @@
 import { constants, type ServerHttp2Stream } from 'node:http2'
 import { stopReading } from '../../answer.ts'
+import { resetStream } from '../../gate/http2-request.ts'
 import type { RequestSink, RpcClient } from './client.ts'
 import { byName, type HeaderList } from './metadata.ts'
 
@@ -84,7 +85,7 @@ export class StreamClient implements RpcClient {
     const stream = this.#stream
     stream.sendTrailers(byName(this.#trailers))
     // Node sends them in an immediate of its own.
-    if (!this.#hasEnded) setImmediate(closeStream, stream)
+    if (!this.#hasEnded) setImmediate(resetStream, stream, constants.NGHTTP2_NO_ERROR)
   }
 }
 
@@ -102,8 +103,4 @@ function drained(this: RpcStream): void {
 
 function sendTrailers(this: RpcStream): void {
   this[kClient]?.wantsTrailers()
-}
-
-function closeStream(stream: ServerHttp2Stream): void {
-  stream.close(constants.NGHTTP2_NO_ERROR)
 }
