@@ -8,7 +8,7 @@ import { authority } from '../fixtures/certificates.ts'
 import { h2spec } from '../fixtures/h2spec.ts'
 import { judgingHttp2Server } from '../fixtures/judging-http2-server.ts'
 import { skipWithout } from '../fixtures/tool.ts'
-import { buildGateway, echo } from '../helper.ts'
+import { buildGateway, upstream } from '../helper.ts'
 
 interface Closer {
   teardown(callback: () => unknown): unknown
@@ -33,7 +33,10 @@ function bareServer(t: Closer): Promise<number> {
 
 /** The listeners as they are, with a route and an upstream behind them. */
 async function wholeGateway(t: Test): Promise<{ h2c: number; https: number }> {
-  const { url } = await echo(t)
+  const { url } = await upstream(t, (request, response) => {
+    request.resume()
+    response.end('ok')
+  })
   const leaf = await (await authority(t)).leaf({ names: ['IP:127.0.0.1'] })
   const tls = `{ cert: { file: ${leaf.certPath} }, key: { file: ${leaf.keyPath} } }`
   const { gateway } = await buildGateway(

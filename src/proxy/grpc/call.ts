@@ -241,7 +241,13 @@ export class GrpcCall implements UpstreamCall, RequestSink {
     this.#endpoint = endpoint
     endpoint.inFlight++
     const left = this.#deadline === null ? null : this.#deadline - performance.now()
-    const headers = callHeaders(this.#exchange, endpoint, this.#head, left)
+    let headers: HeaderList
+    try {
+      headers = callHeaders(this.#exchange, endpoint, this.#head, left)
+    } catch (error) {
+      this.fail(unreachable(error as Error))
+      return
+    }
     const pending = (endpoint.http2 as Http2Client).request(headers, withBody, this.#opened)
     // An open session has a stream at once.
     if (this.#up === null && !this.#ended) this.#pending = pending
