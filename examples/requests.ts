@@ -59,6 +59,11 @@ export function demoRequests(
       answers: ['UNIMPLEMENTED: Unknown method (protocol.rpc)']
     },
     {
+      title: 'Three prices over WebSocket',
+      line: `${client('watch-prices.ts')} ${http.replace('http', 'ws')}/prices/live`,
+      answers: ['open, prices.v1', '{"hello":"demo-app"}', 'closed, 1000']
+    },
+    {
       title: 'What the gateway has counted so far',
       line: `curl -s ${admin}/metrics | grep '^sallyport_requests_total'`,
       answers: [

@@ -21,11 +21,11 @@ import { startDemo } from '../fixtures/demo.ts'
 const run = promisify(execFile)
 const root = join(import.meta.dirname, '../..')
 
-t.test('the demo prints seven requests, and each gives what it says', async t => {
+t.test('the demo prints eight requests, and each gives what it says', async t => {
   const { scripts } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))
   t.equal(scripts.demo, 'node examples/demo.ts', 'this is what npm run demo does')
   const demo = await startDemo(t)
-  t.equal(demo.requests.length, 7)
+  t.equal(demo.requests.length, 8)
   t.match(demo.output(), (await readFile(demo.tokenFile, 'utf8')).trim(), 'the token is printed')
   for (const { line, answers } of demo.requests) {
     const { stdout } = await run('bash', ['-c', line])
@@ -42,6 +42,7 @@ t.test('the demo prints seven requests, and each gives what it says', async t =>
   t.match(log, 'GET /orders/7 200  route orders-read for demo-app', 'the log can be read')
   t.match(log, 'rate.exceeded by rate-limit')
   t.match(log, 'grpc /shop.v1.Orders/Get 0  route orders-rpc for demo-app')
+  t.match(log, 'websocket /prices/live 1000  route prices-live for demo-app')
   t.match(log, 'stopped')
   t.notMatch(log, /WARNING|NOTICE|\{"level"/)
 })
@@ -75,7 +76,7 @@ t.test('a port that is taken is said in a sentence', async t => {
 
 t.test('the default configuration passes the check', async t => {
   const { stdout } = await run(process.execPath, ['src/main.ts', 'check'], { cwd: root })
-  t.equal(stdout, 'routes/gateway.yaml: fine, 5 routes, 4 upstreams\n')
+  t.equal(stdout, 'routes/gateway.yaml: fine, 6 routes, 4 upstreams\n')
 })
 
 /** What grpcurl and its like ask first: the services that server reflection tells of. */
