@@ -6,8 +6,8 @@ import {
   constants
 } from 'node:http2'
 import type { Socket } from 'node:net'
+import { holdFor, nativeOf } from '../../native-session.ts'
 import type { Timers } from '../../timers.ts'
-import { holdFor, nativeOf } from './abort-guard.ts'
 import { Http2Failure } from './errors.ts'
 
 /**
@@ -188,8 +188,7 @@ export class UpstreamSession {
 
   #streamClosed(stream: ClientHttp2Stream): void {
     this.open--
-    const hasBroken = stream.rstCode !== constants.NGHTTP2_NO_ERROR || this.#session.destroyed
-    if (hasBroken && this.#native !== null) holdFor(stream, this.#native)
+    holdFor(stream, this.#native, this.#session.destroyed)
     if (stream.rstCode === constants.NGHTTP2_CANCEL && ++this.#cancelled >= maxCancelled) this.retire()
     if (this.isUsable && this.room > 0) this.#listener.onRoom(this)
   }
