@@ -274,6 +274,56 @@ routes:
   t.equal(await gateway.metric('sallyport_retries_total{upstream="backend"}'), 1)
 })
 
+t.test('an open connection is one of those that the upstream has room for', async t => {
+  const upstream = await socketUpstream(t)
+  const gateway = await socketGateway(t, upstream.url, { more: 'maxInFlight: 1' })
+  const client = await openSocket(t, gateway.port)
+  t.match(await new RawClient(t, gateway.port).open(), { status: 503, body: /SP_UPSTREAM_SATURATED/ })
+  client.close()
+  await gateway.recorder.ended(2)
+  t.equal((await new RawClient(t, gateway.port).open()).status, 101)
+})
+
+t.test(
+  'a breaker that failed handshakes have opened refuses the next one, and an open connection closes it',
+  async t => {
+    let isBroken = true
+    const upstream = await socketUpstream(t, {
+      onUpgrade(_request, socket) {
+        if (isBroken) socket.end('HTTP/1.1 503 Unavailable\r\ncontent-length: 0\r\n\r\n')
+        return isBroken
+      }
+    })
+    const more = 'circuitBreaker: { failures: 2, open: 1s }'
+    const gateway = await socketGateway(t, upstream.url, { more })
+    const status = async () => (await new RawClient(t, gateway.port).open()).status
+    t.same([await status(), await status(), await status()], [503, 503, 503])
+    t.equal(upstream.handshakes.length, 2)
+    t.match((await gateway.recorder.ended(3))[2], { reason: 'upstream.breaker' })
+    isBroken = false
+    let last = await status()
+    while (last === 503) last = await status()
+    t.equal(last, 101)
+    t.equal(await status(), 101)
+  }
+)
+
+t.test('a header of a plugin that cannot be sent fails the handshake, not the gateway', async t => {
+  const upstream = await socketUpstream(t)
+  const files = {
+    'bad.mjs': plugin(
+      'transform',
+      `route.addHook('onRequest', async (request, reply) => { reply.header('x-bad', 'a\\r\\nx-evil: 1') })`
+    )
+  }
+  const gateway = await socketGateway(t, upstream.url, { uses: 'bad', files })
+  const answer = await new RawClient(t, gateway.port).open()
+  t.equal(answer.status, 500)
+  t.notOk('x-evil' in answer.headers)
+  const webSocket = await upstream.connection(0)
+  if (webSocket.readyState !== 3) await once(webSocket, 'close')
+})
+
 t.test('an upstream that does not answer the handshake: 504', async t => {
   const upstream = await socketUpstream(t, { onUpgrade: () => true })
   const gateway = await socketGateway(t, upstream.url, { route: 'timeout: 200ms' })

@@ -105,7 +105,11 @@ export class WebSocketCall implements UpstreamCall, DialEnd, FrameMeter {
       this.#target.upstream.unreachable(this.#endpoint as Endpoint)
       if (this.#retry()) return
     }
-    const { upstream, upstreamErrors } = this.#target
+    const { upstream, upstreamErrors, route } = this.#target
+    if (refusal.reason === 'plugin.failed') {
+      const { log } = this.#exchange.observer
+      log.error({ err: refusal.cause, route }, 'a plugin has set a header that cannot be sent')
+    }
     const isUpstreams = refusal.reason.startsWith('upstream.')
     if (isUpstreams) {
       upstream.breaker?.failed(this.#ticket)
