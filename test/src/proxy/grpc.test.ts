@@ -368,3 +368,47 @@ t.test('a call that sleeps and one whose client has gone leave nothing behind', 
   for (const { closed } of upstream.calls) t.equal(await closed, cancelled)
   await quiet(gateway, 'calls')
 })
+
+t.test('a plugin that sees answers sees those of gRPC, which are none the worse for it', async t => {
+  const upstream = await rawUpstream(t, async seen => {
+    if (seen.headers['x-say'] === 'nothing') return
+    if (seen.headers['x-say'] === 'no') return seen.trailersOnly({ 'grpc-status': '5', 'grpc-message': 'no' })
+    seen.respond({ 'x-initial': 'a' })
+    const body = await seen.body()
+    if (seen.headers['x-say'] === 'head') return seen.finish({ 'grpc-status': '9' })
+    seen.finish({ 'x-last-bin': 'AAEC' }, body)
+  })
+  const see = plugin(
+    'transform',
+    `route.addHook('onSend', async (request, reply, payload) => { reply.header('x-seen', typeof payload); return payload })`
+  )
+  const gateway = await callsGateway(t, upstream.url, { files: { 'see.mjs': see }, uses: 'see' })
+  const session = openSession(t, gateway.h2c)
+  const sent = message(Buffer.alloc(300_000, 'x'))
+  const whole = await call(session, method, {}, sent)
+  t.equal(statusOf(whole), 0)
+  t.ok(whole.body.equals(sent))
+  t.match(whole.headers, { 'x-initial': 'a', 'x-seen': 'object', 'content-type': 'application/grpc' })
+  t.equal(whole.trailers['x-last-bin'], 'AAEC')
+  const no = await call(session, method, { 'x-say': 'no' })
+  t.match([statusOf(no), no.headers['grpc-message'], no.isTrailersOnly], [5, 'no', true])
+  const empty = await call(session, method, { 'x-say': 'head' })
+  t.match([statusOf(empty), empty.headers['x-initial'], empty.body.length], [9, 'a', 0])
+  const late = await call(session, method, { 'x-say': 'nothing', 'grpc-timeout': '50m' })
+  t.equal(statusOf(late), 4)
+  const gone = begin(session, method, { 'x-say': 'nothing' })
+  gone.stream.write(message(''))
+  while (upstream.calls.length < 5) await upstream.next()
+  gone.stream.close(cancelled)
+  t.same(
+    (await gateway.recorder.ended(5)).map(({ grpcStatus, reason }) => [grpcStatus, reason]),
+    [
+      [0, null],
+      [5, null],
+      [9, null],
+      [4, 'client.deadline'],
+      [null, 'client.aborted']
+    ]
+  )
+  await quiet(gateway, 'calls')
+})
