@@ -3,7 +3,6 @@ import { createServer as createHttp2Server } from 'node:http2'
 import type { AddressInfo, Server } from 'node:net'
 import { createServer as createTlsServer } from 'node:tls'
 import t, { type Test } from 'tap'
-import { certificate } from '../fixtures/certificate.ts'
 import { authority } from '../fixtures/certificates.ts'
 import { h2spec } from '../fixtures/h2spec.ts'
 import { judgingHttp2Server } from '../fixtures/judging-http2-server.ts'
@@ -58,8 +57,8 @@ t.test('HTTP/2 conformance is that of node:http2, on cleartext and on TLS', asyn
     request.resume()
     response.end('ok')
   })
-  const tls = await certificate()
-  const secure = createTlsServer({ ...tls, ALPNProtocols: ['h2'] }, socket => front.take(socket))
+  const { cert, key } = await (await authority(t)).leaf({ names: ['IP:127.0.0.1'] })
+  const secure = createTlsServer({ cert, key, ALPNProtocols: ['h2'] }, socket => front.take(socket))
   secure.on('tlsClientError', () => {})
   const securePort = await listen(t, secure)
   const gateway = await wholeGateway(t)
