@@ -4,8 +4,10 @@ import { LogLimit } from '../log-limit.ts'
 import { type RedisAddress, readRedisUrl } from './redis-url.ts'
 
 /** What a request may wait for Redis; whoever gets no answer does without. In one network an answer takes less than 1 ms. */
-const commandTimeout = 200
+const answerTimeout = 200
 const connectTimeout = 500
+/** A connection that has been silent for so long while something was asked is given up. */
+const silenceTimeout = 1_000
 /** Longest pause between two attempts to connect. */
 const longestPause = 2_000
 
@@ -17,12 +19,14 @@ export class RedisUnavailable extends Error {
 /** A Lua script on one key: one atomic step. Rejects with `RedisUnavailable`. */
 export type RedisScript = (key: string, ...values: (string | number)[]) => Promise<unknown>
 
+const tooLate = Object.assign(new Error('Redis answers late'), { code: 'timeout' })
+
 type Commands = Record<string, (...values: (string | number)[]) => Promise<unknown>>
 
 /**
  * The connection to one Redis, and the only file that knows the library. It connects by itself, again and again, and nobody waits
  * for it: `isUp` says at once whether asking makes sense, what was asked when the connection broke fails at once, and after
- * an answer that is late nobody asks until Redis has answered a ping. An outage is logged once, and so is its end.
+ * an answer that is late nobody asks until it has come, or a new connection. An outage is logged once, and so is its end.
  */
 export class RedisClient {
   readonly #redis: Redis
@@ -55,7 +59,7 @@ export class RedisClient {
     return this.#isUp
   }
 
-  /** Resolves when the first attempt to connect has ended, well or not: at most some 700 ms. */
+  /** Resolves when the first attempt to connect has ended, well or not: at most 1.5 s. */
   async settled(): Promise<void> {
     if (this.#isUp || this.#downSince !== null || this.#isClosed) return
     await new Promise<void>(resolve => {
@@ -73,14 +77,7 @@ export class RedisClient {
     const commands = this.#redis as unknown as Commands
     const script: RedisScript = async (key, ...values) => {
       if (!this.#isUp) throw new RedisUnavailable('Redis is down')
-      try {
-        const answer = await commands[name]!(key, ...values)
-        if (this.#downSince !== null) this.#cameUp()
-        return answer
-      } catch (error) {
-        this.#failed(error as Error)
-        throw new RedisUnavailable(`Redis failed (${faultOf(error as Error)})`)
-      }
+      return this.#inTime(commands[name]!(key, ...values))
     }
     this.#scripts.set(name, script)
     return script
@@ -91,6 +88,35 @@ export class RedisClient {
     this.#isClosed = true
     this.#isUp = false
     this.#redis.disconnect()
+  }
+
+  #inTime(answer: Promise<unknown>): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      let isAnswered = false
+      const late = () => {
+        if (isAnswered) return
+        this.#wentDown(tooLate)
+        reject(new RedisUnavailable('Redis failed (timeout)'))
+      }
+      // When it is we who are late, the answer lies in the socket, which is read between the two.
+      const timer = setTimeout(setImmediate, answerTimeout, late)
+      answer.then(
+        value => {
+          isAnswered = true
+          clearTimeout(timer)
+          if (!this.#isUp || this.#downSince !== null) this.#cameUp()
+          resolve(value)
+        },
+        (error: Error) => {
+          isAnswered = true
+          clearTimeout(timer)
+          // A late error is an answer too.
+          if (this.#redis.status === 'ready' && !this.#isClosed) this.#isUp = true
+          this.#announce(error)
+          reject(new RedisUnavailable(`Redis failed (${faultOf(error)})`))
+        }
+      )
+    })
   }
 
   #cameUp(): void {
@@ -116,22 +142,6 @@ export class RedisClient {
       'Redis is down: what replicas share falls back to redis.onError'
     )
   }
-
-  /** A late answer may be our own lateness: the connection is given up only when a ping is not answered either. */
-  #failed(error: Error): void {
-    if (error.message !== 'Command timed out') {
-      this.#announce(error)
-      return
-    }
-    if (!this.#isUp) return
-    this.#wentDown(error)
-    this.#redis.ping().then(
-      () => this.#cameUp(),
-      () => {
-        if (this.#redis.status === 'ready') this.#redis.disconnect(true)
-      }
-    )
-  }
 }
 
 function optionsFor({ host, port, tls, username, password, db }: RedisAddress) {
@@ -144,7 +154,7 @@ function optionsFor({ host, port, tls, username, password, db }: RedisAddress) {
     // Not left to the environment: NODE_TLS_REJECT_UNAUTHORIZED=0 is not meant for this connection.
     ...(tls ? { tls: { rejectUnauthorized: true } } : {}),
     connectTimeout,
-    commandTimeout,
+    socketTimeout: silenceTimeout,
     // Until the socket of a server that is silent is given up.
     disconnectTimeout: connectTimeout,
     // Nothing waits for a connection, and nothing is sent twice: a check that is repeated counts twice.
@@ -168,7 +178,6 @@ function pause(attempt: number): number {
 /** A word for the log: `ECONNREFUSED`, `WRONGPASS`, `timeout`, `closed`. */
 function faultOf(error: Error | null): string {
   if (error === null) return 'closed'
-  if (error.message === 'Command timed out') return 'timeout'
   const { code } = error as NodeJS.ErrnoException
   if (typeof code === 'string') return code
   return /^[A-Z][A-Z_]+\b/.exec(error.message)?.[0] ?? 'closed'
