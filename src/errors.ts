@@ -74,6 +74,12 @@ export const reasons = Object.freeze({
     'Too many requests',
     'A rate limit of the route is used up. `Retry-After` says when to come back.'
   ),
+  'store.unavailable': reason(
+    503,
+    'SP_STORE_UNAVAILABLE',
+    'Limits cannot be counted at the moment',
+    'The store of the limits does not answer, and `redis.onError: deny` lets nothing pass meanwhile. Redis is down or unreachable.'
+  ),
   'concurrency.exceeded': reason(
     429,
     'SP_CONCURRENCY_EXCEEDED',

@@ -66,6 +66,11 @@ install_h2spec() {
   ln -sf "$("$(dirname "${BASH_SOURCE[0]}")/h2spec.sh")" "$bin/h2spec"
 }
 
+# Limits that replicas share are counted in a real Redis.
+install_redis() {
+  ln -sf "$("$(dirname "${BASH_SOURCE[0]}")/redis.sh")" "$bin/redis-server"
+}
+
 # The official client and server of gRPC's interoperability cases: they must not notice the gateway.
 install_grpc_interop() {
   "$(dirname "${BASH_SOURCE[0]}")/grpc-interop.sh" >&2
@@ -82,6 +87,7 @@ install_pyjwt() {
 }
 
 install_promtool
+install_redis
 install_h2spec
 install_chart_tools
 install_chromium

@@ -7,6 +7,7 @@ import { checkMatches } from './matches.ts'
 import { checkNames } from './names.ts'
 import { checkOverlaps } from './overlaps.ts'
 import { checkPluginOptions } from './plugin-options.ts'
+import { checkRedis } from './redis.ts'
 import { checkRewrites } from './rewrites.ts'
 import { checkRouteUpstreams } from './route-upstreams.ts'
 import { checkRpcTransport } from './rpc-transport.ts'
@@ -35,5 +36,6 @@ export const checks: readonly Check[] = [
   checkSecrets,
   checkTls,
   checkSignedIdentity,
+  checkRedis,
   checkUnsupported
 ]

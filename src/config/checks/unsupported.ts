@@ -32,11 +32,6 @@ const unsupported: readonly Unsupported[] = [
     what: 'sign-in sessions',
     remedy: 'remove session',
     find: config => (config.session ? [['session']] : [])
-  },
-  {
-    what: 'Redis',
-    remedy: 'remove redis: limits then count per replica',
-    find: config => (config.redis ? [['redis']] : [])
   }
 ]
 
