@@ -1,6 +1,7 @@
 import type { GatewayPlugin } from '../src/plugin/define.ts'
 import accessLog from './access-log.ts'
 import any from './any.ts'
+import apiKey from './api-key.ts'
 import authorize from './authorize.ts'
 import bodyLimit from './body-limit.ts'
 import concurrency from './concurrency.ts'
@@ -17,6 +18,7 @@ import requestId from './request-id.ts'
 export const builtins = [
   accessLog,
   any,
+  apiKey,
   authorize,
   bodyLimit,
   concurrency,

@@ -4,6 +4,8 @@ import { describeSecret, readSecret } from './config/secret.ts'
 import { type IssuerMetrics, IssuerRegistry } from './issuer/keys.ts'
 import type { Logger } from './log.ts'
 import type { GatewayPlugin, PluginCache } from './plugin/define.ts'
+import type { FileWatching } from './plugin/gateway.ts'
+import { SharedThings } from './plugin/shared.ts'
 import { processEnvironment, type Upstream } from './proxy/upstream.ts'
 import { UpstreamRegistry } from './proxy/upstream-registry.ts'
 import type { Registry } from './registry.ts'
@@ -31,14 +33,22 @@ export class Services {
   readonly issuers: IssuerRegistry
   readonly upstreams: UpstreamRegistry
   readonly caches = new Map<string, PluginCache<unknown>>()
+  readonly shared = new SharedThings()
+  readonly files: FileWatching
   readonly #env: Environment
   readonly #identityKeys = new IdentityKeyRegistry()
   readonly #redis: RedisRegistry
   /** Which connection a configuration uses: the URL is a secret that may change behind its reference. */
   readonly #redisOf = new WeakMap<Config, RedisClient>()
 
-  constructor(log: Logger, registry: Registry, env: Environment = process.env) {
+  constructor(
+    log: Logger,
+    registry: Registry,
+    env: Environment = process.env,
+    files: FileWatching = { watch: true }
+  ) {
     this.#env = env
+    this.files = files
     this.log = log
     this.registry = registry
     this.limits = new MemoryLimitStore()
@@ -86,6 +96,8 @@ export class Services {
       registry: this.registry,
       limits: this.#limitsOf(config, redis),
       caches: this.caches,
+      shared: this.shared,
+      files: this.files,
       plugins,
       isTrusted,
       signer,
@@ -116,7 +128,7 @@ export class Services {
 
   async close(): Promise<void> {
     this.issuers.close()
-    await Promise.all([this.upstreams.close(), this.limits.close(), this.#redis.close()])
+    await Promise.all([this.upstreams.close(), this.limits.close(), this.#redis.close(), this.shared.close()])
   }
 
   #limitsOf({ redis }: Config, client: RedisClient | null): LimitStore {

@@ -81,6 +81,17 @@ export interface PluginGateway {
   readonly fetch: typeof globalThis.fetch
   /** The verifier of an issuer of the configuration; one per issuer and process. */
   issuer(name: string): IssuerVerifier
+  /**
+   * Something that costs to make or holds connections: one per plugin and `name`, whatever the route, kept over a reload and
+   * closed when no route uses it any more. While `register` runs.
+   */
+  shared<Value>(name: string, make: () => Value, close?: (value: Value) => unknown): Value
+  /**
+   * A file that the plugin goes by, at most 1 MiB. It is read at once and again when it changes; `current` is the newest content
+   * that `parse` took. A bad change is logged once, line by line of the error's message, and changes nothing. While `register`
+   * runs. Rejects when the file cannot be read, or with what `parse` throws.
+   */
+  watchFile<Value>(path: string, parse: ParseFile<Value>): Promise<WatchedFile<Value>>
   /** Another plugin, for one whose options are uses of others (`composes`). */
   plugin(use: PluginUse): ComposedPlugin
   /** Where rate limits are counted; one per process. */
@@ -91,6 +102,13 @@ export interface PluginGateway {
    * the route is public and `by` needs an identity; the function throws when a request has none.
    */
   principal(by: string): (request: FastifyRequest) => string
+}
+
+/** Throws when the text is bad. A function of the module and not of one `register`, or each route reads the file for itself. */
+export type ParseFile<Value> = (text: string, path: string) => Value
+
+export interface WatchedFile<Value> {
+  readonly current: Value
 }
 
 /** A plugin that stands in the options of another one. */

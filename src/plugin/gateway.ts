@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { LruMap } from 'toad-cache'
 import { fetch as undiciFetch } from 'undici'
 import type { PluginUse } from '../config/schema.ts'
@@ -12,11 +13,15 @@ import { announce } from './chain.ts'
 import type {
   ComposedPlugin,
   GatewayPlugin,
+  ParseFile,
   PluginCache,
   PluginGateway,
   PluginMetrics,
-  RouteInstance
+  RouteInstance,
+  WatchedFile
 } from './define.ts'
+import { LiveFile } from './live-file.ts'
+import type { SharedThings } from './shared.ts'
 
 /** What outlives generations and reaches plugins. Made once per process. */
 export interface PluginServices {
@@ -24,6 +29,15 @@ export interface PluginServices {
   readonly registry: Registry
   readonly limits: LimitStore
   readonly caches: Map<string, PluginCache<unknown>>
+  readonly shared: SharedThings
+  readonly files: FileWatching
+}
+
+/** How files of plugins are followed. */
+export interface FileWatching {
+  readonly watch: boolean
+  /** Milliseconds between two looks without any event. */
+  readonly poll?: number | undefined
 }
 
 /** What one route lends to the plugins on it. */
@@ -34,6 +48,8 @@ export interface PluginRoute {
   readonly methods: readonly string[]
   readonly outcomeListeners: OutcomeListener[]
   issuer(name: string): IssuerVerifier
+  /** Called when the generation that the route belongs to has ended. */
+  onClose(release: () => unknown): void
   /** Every plugin by name. */
   readonly plugins: ReadonlyMap<string, GatewayPlugin>
 }
@@ -73,6 +89,16 @@ export function createPluginGateway(
       return cache
     },
     issuer: name => route.issuer(name),
+    shared<Value>(
+      name: string,
+      make: () => Value,
+      close: (value: Value) => unknown = () => undefined
+    ): Value {
+      const { value, release } = services.shared.acquire(`${plugin}\0${name}`, make, close)
+      route.onClose(release)
+      return value
+    },
+    watchFile: (path, parse) => watchFile(path, parse, plugin, route, services),
     plugin: use => compose(use, route, services),
     principal: by => principalKey(by, route.isPublic)
   }
@@ -92,6 +118,29 @@ function compose({ name, options }: PluginUse, route: PluginRoute, services: Plu
       await plugin.register(Object.create(instance, { gateway: { value: gateway } }) as RouteInstance, own)
     }
   }
+}
+
+const parserIds = new WeakMap<object, number>()
+let parsers = 0
+
+/** One reader per file, plugin and parser: the parser of a plugin that was loaded anew is another one. */
+async function watchFile<Value>(
+  path: string,
+  parse: ParseFile<Value>,
+  plugin: string,
+  route: PluginRoute,
+  { shared, files, log }: PluginServices
+): Promise<WatchedFile<Value>> {
+  const parser = parserIds.get(parse) ?? parsers++
+  parserIds.set(parse, parser)
+  const { value: file, release } = shared.acquire(
+    `${plugin}\0file\0${parser}\0${resolve(path)}`,
+    () => new LiveFile(path, parse, { ...files, log: log.child({ plugin }) }),
+    one => one.close()
+  )
+  route.onClose(release)
+  await file.load()
+  return file
 }
 
 function pluginMetrics(registry: Registry): PluginMetrics {

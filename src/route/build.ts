@@ -7,7 +7,7 @@ import type { IssuerVerifier } from '../issuer/keys.ts'
 import type { OutcomeListener, Protocol } from '../outcome.ts'
 import { type ChainLink, HookWatch, markPassed } from '../plugin/chain.ts'
 import type { GatewayPlugin, Phase, RouteInstance } from '../plugin/define.ts'
-import { createPluginGateway, type PluginServices } from '../plugin/gateway.ts'
+import { createPluginGateway, type PluginRoute, type PluginServices } from '../plugin/gateway.ts'
 import { createGrpcHook } from '../proxy/grpc.ts'
 import { createProxyHook } from '../proxy/http.ts'
 import { compileLocation, compileRewrite } from '../proxy/rewrite.ts'
@@ -120,7 +120,7 @@ async function registerPlugin(
   services: RouteServices
 ): Promise<void> {
   const { plugin, options } = link
-  const gateway = createPluginGateway(plugin.name, pluginRoute(route, services), services)
+  const gateway = createPluginGateway(plugin.name, pluginRoute(route, services, context), services)
   // `gateway` belongs to one plugin; the instance is the route's, so that hooks land on the route.
   const instance = Object.create(context, { gateway: { value: gateway } }) as RouteInstance
   try {
@@ -135,7 +135,7 @@ async function registerPlugin(
   }
 }
 
-function pluginRoute(route: BuiltRoute, services: RouteServices) {
+function pluginRoute(route: BuiltRoute, services: RouteServices, context: FastifyInstance): PluginRoute {
   return {
     name: route.name,
     upstream: route.upstream.name,
@@ -143,6 +143,11 @@ function pluginRoute(route: BuiltRoute, services: RouteServices) {
     methods: route.methods,
     outcomeListeners: route.outcomeListeners,
     issuer: services.issuer,
+    onClose(release) {
+      context.addHook('onClose', async () => {
+        await release()
+      })
+    },
     plugins: services.plugins
   }
 }

@@ -1,4 +1,6 @@
 import t from 'tap'
+import { digestOfKey, makeKey } from '../../plugins/api-key/key.ts'
+import apiKey from '../../plugins/api-key.ts'
 import authorize from '../../plugins/authorize.ts'
 import bodyLimit from '../../plugins/body-limit.ts'
 import concurrency from '../../plugins/concurrency.ts'
@@ -8,9 +10,25 @@ import ipFilter from '../../plugins/ip-filter.ts'
 import protocol from '../../plugins/protocol.ts'
 import rateLimit from '../../plugins/rate-limit.ts'
 import requestId from '../../plugins/request-id.ts'
+import type { PluginGateway } from '../../src/plugin/define.ts'
 import { type PluginCase, pluginContract } from '../contract/plugin.ts'
 
+/** A file that is read from memory. */
+function fileOf(text: string): Partial<PluginGateway> {
+  return { watchFile: async (path, parse) => ({ current: parse(text, path) }) }
+}
+
+const apiKeyOf = makeKey()
+const keyFile = `keys: [{ id: ${apiKeyOf.id}, hash: "sha256:${digestOfKey(apiKeyOf.key).toString('hex')}", owner: ann }]`
+
 const cases: Record<string, Omit<PluginCase, 'file'>> = {
+  'api-key': {
+    plugin: apiKey,
+    written: [{ keys: { file: '/etc/sallyport/keys.yaml' } }],
+    options: { keys: { file: '/etc/sallyport/no-such-keys.yaml' } },
+    headers: { 'x-api-key': apiKeyOf.key },
+    gateway: fileOf(keyFile)
+  },
   authorize: {
     plugin: authorize,
     written: [
