@@ -6,7 +6,7 @@ import t, { type Test } from 'tap'
 import { createLog } from '../../../src/log.ts'
 import { RedisClient, RedisUnavailable } from '../../../src/store/redis-client.ts'
 import { RedisRegistry } from '../../../src/store/redis-registry.ts'
-import { certificate } from '../../fixtures/certificate.ts'
+import { authority } from '../../fixtures/certificates.ts'
 import { freePort, startRedis } from '../../fixtures/redis.ts'
 import { skipWithout } from '../../fixtures/tool.ts'
 
@@ -91,7 +91,8 @@ for (const [name, bytes] of [
 t.test('over TLS only a server that is who it says gets the password', async t => {
   const redis = await startRedis(t, ['--requirepass', 'canary'])
   if (redis === null) return skipWithout(t, 'redis-server')
-  const { key, cert } = await certificate()
+  const root = await authority(t)
+  const { key, cert } = await root.leaf({ names: ['DNS:localhost', 'IP:127.0.0.1'] })
   const port = await listen(
     t,
     tls.createServer({ key, cert }, socket => {
@@ -111,12 +112,12 @@ t.test('over TLS only a server that is who it says gets the password', async t =
   const stranger = client(t, url)
   await stranger.redis.settled()
   t.notOk(stranger.redis.isUp)
-  t.match(stranger.lines[0], { fault: 'DEPTH_ZERO_SELF_SIGNED_CERT' })
+  t.match(stranger.lines[0], { fault: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE' })
   await stranger.redis.close()
   t.notMatch(JSON.stringify(stranger.lines), /canary/)
 
   const roots = tls.getCACertificates('default')
-  tls.setDefaultCACertificates([...roots, cert.toString()])
+  tls.setDefaultCACertificates([...roots, root.cert])
   t.teardown(() => tls.setDefaultCACertificates(roots))
   const known = client(t, url)
   await known.redis.settled()
