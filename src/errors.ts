@@ -78,7 +78,7 @@ export const reasons = Object.freeze({
     503,
     'SP_STORE_UNAVAILABLE',
     'Limits cannot be counted at the moment',
-    'The store of the limits does not answer, and `redis.onError: deny` lets nothing pass meanwhile. Redis is down or unreachable.'
+    'Redis is down or unreachable, and `redis.onError: deny` lets nothing pass meanwhile.'
   ),
   'concurrency.exceeded': reason(
     429,
