@@ -7,6 +7,7 @@ import bodyLimit from './body-limit.ts'
 import concurrency from './concurrency.ts'
 import cors from './cors.ts'
 import headers from './headers.ts'
+import introspection from './introspection.ts'
 import ipFilter from './ip-filter.ts'
 import jwt from './jwt.ts'
 import metrics from './metrics.ts'
@@ -24,6 +25,7 @@ export const builtins = [
   concurrency,
   cors,
   headers,
+  introspection,
   ipFilter,
   jwt,
   metrics,

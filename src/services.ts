@@ -1,7 +1,9 @@
+import { hash } from 'node:crypto'
 import { compile } from '@fastify/proxy-addr'
 import type { Config } from './config/schema.ts'
 import { describeSecret, readSecret } from './config/secret.ts'
-import { type IssuerMetrics, IssuerRegistry } from './issuer/keys.ts'
+import { Introspector } from './issuer/introspector.ts'
+import { type IssuerMetrics, IssuerRegistry, identityOf } from './issuer/keys.ts'
 import type { Logger } from './log.ts'
 import type { GatewayPlugin, PluginCache } from './plugin/define.ts'
 import type { FileWatching } from './plugin/gateway.ts'
@@ -18,6 +20,7 @@ import { RedisLimitStore } from './store/redis.ts'
 import type { RedisClient } from './store/redis-client.ts'
 import { RedisRegistry } from './store/redis-registry.ts'
 import { SharedLimitStore } from './store/shared.ts'
+import { processTimers } from './timers.ts'
 
 type Environment = Readonly<Record<string, string | undefined>>
 
@@ -101,12 +104,32 @@ export class Services {
       plugins,
       isTrusted,
       signer,
+      introspector: name => this.#introspector(config, name),
       issuer: name => {
         const settings = config.issuers[name]
         if (settings === undefined) throw new Error(`there is no issuer "${name}"`)
         return this.issuers.get(name, settings)
       }
     }
+  }
+
+  async #introspector(
+    config: Config,
+    name: string
+  ): Promise<{ value: Introspector; release: () => unknown }> {
+    const settings = config.issuers[name]
+    const client = settings?.client
+    if (settings === undefined || client?.secret === undefined)
+      throw new Error(`the gateway is no client of issuer "${name}"`)
+    const secret = await readSecret(client.secret, this.#env)
+    // Another secret is another client, and a secret stands in no key.
+    const key = ['introspector', identityOf(name, settings), client.id, hash('sha256', secret)].join('\0')
+    const make = () => {
+      const log = this.log.child({ issuer: name })
+      const surroundings = { log, fetch: globalThis.fetch, clock: Date.now, timers: processTimers }
+      return new Introspector(name, settings, { id: client.id, secret }, surroundings)
+    }
+    return this.shared.acquire(key, make, one => one.close())
   }
 
   /**

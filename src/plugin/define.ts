@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Config, PluginUse, RouteConfig } from '../config/schema.ts'
 import type { Reason, RefusalOptions } from '../errors.ts'
 import type { Identity } from '../identity.ts'
+import type { TokenIntrospector } from '../issuer/introspector.ts'
 import type { IssuerVerifier } from '../issuer/keys.ts'
 import type { Logger } from '../log.ts'
 import type { OutcomeListener, Protocol } from '../outcome.ts'
@@ -81,6 +82,11 @@ export interface PluginGateway {
   readonly fetch: typeof globalThis.fetch
   /** The verifier of an issuer of the configuration; one per issuer and process. */
   issuer(name: string): IssuerVerifier
+  /**
+   * Asks an issuer about tokens, as the client that the configuration describes; one per issuer and process. While `register`
+   * runs. Rejects when the client or its secret is missing.
+   */
+  introspector(issuer: string): Promise<TokenIntrospector>
   /**
    * Something that costs to make or holds connections: one per plugin and `name`, whatever the route, kept over a reload and
    * closed when no route uses it any more. While `register` runs.

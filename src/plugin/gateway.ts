@@ -3,6 +3,7 @@ import { LruMap } from 'toad-cache'
 import { fetch as undiciFetch } from 'undici'
 import type { PluginUse } from '../config/schema.ts'
 import { type Reason, Refusal, type RefusalOptions } from '../errors.ts'
+import type { TokenIntrospector } from '../issuer/introspector.ts'
 import type { IssuerVerifier } from '../issuer/keys.ts'
 import type { Logger } from '../log.ts'
 import type { OutcomeListener } from '../outcome.ts'
@@ -48,6 +49,7 @@ export interface PluginRoute {
   readonly methods: readonly string[]
   readonly outcomeListeners: OutcomeListener[]
   issuer(name: string): IssuerVerifier
+  introspector(name: string): Promise<{ value: TokenIntrospector; release: () => unknown }>
   /** Called when the generation that the route belongs to has ended. */
   onClose(release: () => unknown): void
   /** Every plugin by name. */
@@ -89,6 +91,11 @@ export function createPluginGateway(
       return cache
     },
     issuer: name => route.issuer(name),
+    async introspector(name) {
+      const { value, release } = await route.introspector(name)
+      route.onClose(release)
+      return value
+    },
     shared<Value>(
       name: string,
       make: () => Value,

@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Config, RouteConfig } from '../config/schema.ts'
 import type { Reason } from '../errors.ts'
 import type { ExchangeRoute } from '../exchange.ts'
+import type { TokenIntrospector } from '../issuer/introspector.ts'
 import type { IssuerVerifier } from '../issuer/keys.ts'
 import type { OutcomeListener, Protocol } from '../outcome.ts'
 import { type ChainLink, HookWatch, markPassed } from '../plugin/chain.ts'
@@ -35,6 +36,7 @@ export interface BuiltRoute extends Matchable, ExchangeRoute {
 
 export interface RouteServices extends PluginServices {
   issuer(name: string): IssuerVerifier
+  introspector(name: string): Promise<{ value: TokenIntrospector; release: () => unknown }>
   isTrusted: (address: string) => boolean
   /** Null where the configuration has no key. */
   readonly signer: IdentitySigner | null
@@ -143,6 +145,7 @@ function pluginRoute(route: BuiltRoute, services: RouteServices, context: Fastif
     methods: route.methods,
     outcomeListeners: route.outcomeListeners,
     issuer: services.issuer,
+    introspector: services.introspector,
     onClose(release) {
       context.addHook('onClose', async () => {
         await release()

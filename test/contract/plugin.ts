@@ -11,6 +11,8 @@ export interface PluginCase {
   file: URL
   /** Options as in the YAML, which the schema must accept; each is tried. */
   written: unknown[]
+  /** The configuration around the options. */
+  config?: object
   /** What a request carries to get in. */
   headers?: Record<string, string>
   /** What the gateway lends to it. */
@@ -51,7 +53,11 @@ export function pluginContract(t: Test, oneCase: PluginCase): void {
       t.equal(validate(list), false, 'refuses a key that it does not know')
     }
     if (plugin.check)
-      t.same(plugin.check(options as never, {} as never), [], 'has nothing against its own options')
+      t.same(
+        plugin.check(options as never, (oneCase.config ?? {}) as never),
+        [],
+        'has nothing against its own options'
+      )
   })
 
   t.test(`${plugin.name} loads from a folder without node_modules of ours`, async t => {

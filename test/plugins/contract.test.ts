@@ -6,12 +6,14 @@ import bodyLimit from '../../plugins/body-limit.ts'
 import concurrency from '../../plugins/concurrency.ts'
 import cors from '../../plugins/cors.ts'
 import headers from '../../plugins/headers.ts'
+import introspection from '../../plugins/introspection.ts'
 import ipFilter from '../../plugins/ip-filter.ts'
 import protocol from '../../plugins/protocol.ts'
 import rateLimit from '../../plugins/rate-limit.ts'
 import requestId from '../../plugins/request-id.ts'
 import type { PluginGateway } from '../../src/plugin/define.ts'
 import { type PluginCase, pluginContract } from '../contract/plugin.ts'
+import { identity } from '../fixtures/route.ts'
 
 /** A file that is read from memory. */
 function fileOf(text: string): Partial<PluginGateway> {
@@ -66,6 +68,14 @@ const cases: Record<string, Omit<PluginCase, 'file'>> = {
       request: { set: { 'x-tenant': 'a' } },
       response: { set: { 'x-frame-options': 'DENY' }, remove: ['server'] }
     }
+  },
+  introspection: {
+    plugin: introspection,
+    written: [{ issuer: 'corp', cache: '30s' }, { issuer: 'corp' }],
+    options: { issuer: 'corp', cache: 30_000 },
+    config: { issuers: { corp: { client: { id: 'gateway', secret: { env: 'SECRET' } } } } },
+    headers: { authorization: 'Bearer abc' },
+    gateway: { introspector: async () => ({ introspect: () => identity() }) }
   },
   'ip-filter': {
     plugin: ipFilter,
