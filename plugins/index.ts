@@ -1,5 +1,6 @@
 import type { GatewayPlugin } from '../src/plugin/define.ts'
 import accessLog from './access-log.ts'
+import any from './any.ts'
 import authorize from './authorize.ts'
 import bodyLimit from './body-limit.ts'
 import concurrency from './concurrency.ts'
@@ -15,6 +16,7 @@ import requestId from './request-id.ts'
 /** Every built-in: this list is the vocabulary of `plugins:` in the YAML. Each checks its own options by its schema. */
 export const builtins = [
   accessLog,
+  any,
   authorize,
   bodyLimit,
   concurrency,

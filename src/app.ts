@@ -41,7 +41,7 @@ export async function buildApp(
     const chain = orderChain([...config.plugins, ...route.plugins], plugins)
     routes.push(describeRoute(name, route, config, upstream, chain, services.registry))
   }
-  const routeServices = services.forRoutes(config)
+  const routeServices = services.forRoutes(config, plugins)
   try {
     for (const route of routes) await registerRoute(app, route, routeServices)
     await app.ready()
@@ -96,7 +96,7 @@ function refuse(error: FastifyError | Refusal, request: FastifyRequest, reply: F
   const exchange = exchangeOf(request.raw)
   const refusal = refusalOf(error)
   const route = exchange.route as BuiltRoute | null
-  const plugin = route?.chain[exchange.passed]?.plugin.name ?? exchange.running
+  const plugin = exchange.running ?? route?.chain[exchange.passed]?.plugin.name ?? null
   if (refusal.reason === 'plugin.failed')
     request.log.error({ err: error, plugin, route: route?.name }, 'a plugin failed')
   exchange.refuse(refusal.reason, plugin, refusal.detail ?? null)

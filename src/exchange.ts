@@ -102,7 +102,7 @@ export class Exchange implements RequestGateway {
   /** With what a WebSocket was closed (RFC 6455, 7.4). */
   closeCode: number | null = null
   ended = false
-  /** The plugin whose later hook (`preHandler`, `onSend`, …) runs; null while none does. */
+  /** The plugin whose hook runs, where `passed` does not tell: a later one (`preHandler`, `onSend`, …), or one inside another. */
   running: string | null = null
   /** Headers that plugins had set before the upstream's answer was put on the reply: what a refusal after that keeps. */
   ownHeaders: Readonly<Record<string, number | string | string[] | undefined>> | null = null

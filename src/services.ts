@@ -3,7 +3,7 @@ import type { Config } from './config/schema.ts'
 import { readSecret } from './config/secret.ts'
 import { type IssuerMetrics, IssuerRegistry } from './issuer/keys.ts'
 import type { Logger } from './log.ts'
-import type { PluginCache } from './plugin/define.ts'
+import type { GatewayPlugin, PluginCache } from './plugin/define.ts'
 import { processEnvironment, type Upstream } from './proxy/upstream.ts'
 import { UpstreamRegistry } from './proxy/upstream-registry.ts'
 import type { Registry } from './registry.ts'
@@ -44,13 +44,14 @@ export class Services {
   }
 
   /** What the routes of one configuration get. */
-  forRoutes(config: Config): RouteServices {
+  forRoutes(config: Config, plugins: ReadonlyMap<string, GatewayPlugin>): RouteServices {
     const isTrusted = trustFunction(config.trustedProxies)
     return {
       log: this.log,
       registry: this.registry,
       limits: this.limits,
       caches: this.caches,
+      plugins,
       isTrusted,
       issuer: name => {
         const settings = config.issuers[name]

@@ -25,6 +25,7 @@ export const pluginsPage: GeneratedFile = {
 
 function describePlugin(plugin: GatewayPlugin): string[] {
   const lines = [`## ${plugin.name}`, '', `Phase: ${code(plugin.phase)}. ${about(plugin)}`.trimEnd(), '']
+  if (plugin.composes) return [...lines, 'Options: a list of plugins, each as in `plugins`.', '']
   const rows = schemaRows(plugin.schema)
   const form = typeName(plugin.schema, plugin.schema)
   if (form !== 'map') lines.push(`Options: ${form}.`, '')

@@ -15,6 +15,8 @@ export interface CheckedUse {
   options: unknown
   /** Where the options are written. */
   path: Path
+  /** Of a plugin that composes others: those, in place of options. */
+  inner?: CheckedUse[]
 }
 
 export interface CheckedUses {
@@ -78,6 +80,10 @@ function readUse(entry: unknown, path: Path, plugins: PluginMap, visit: Visit, r
       findings.push(...found.map(finding => ({ ...finding, path: [...optionsPath, ...finding.path] })))
       return
     }
+    if (plugin.composes) {
+      readInner(shape.name, plugin, written as unknown[], optionsPath, plugins, visit, result)
+      return
+    }
     const options = normalise(plugin.schema, written, (schema, value, below) =>
       visit(schema, value, [...optionsPath, ...below])
     )
@@ -89,6 +95,32 @@ function readUse(entry: unknown, path: Path, plugins: PluginMap, visit: Visit, r
       remedy: 'correct the plugin'
     })
   }
+}
+
+/** The uses in the options of a plugin that composes others. Each of them has to tell which requests are its own. */
+function readInner(
+  name: string,
+  plugin: GatewayPlugin,
+  written: readonly unknown[],
+  path: Path,
+  plugins: PluginMap,
+  visit: Visit,
+  result: CheckedUses
+): void {
+  const read = readPluginUses(written, path, plugins, visit)
+  result.findings.push(...read.findings)
+  for (const inner of read.uses) {
+    if (inner.plugin.carries !== undefined) continue
+    const choices = [...plugins.values()].filter(({ carries }) => carries).map(choice => choice.name)
+    result.findings.push({
+      path: inner.path,
+      message: `plugin ${inner.name} cannot stand in ${name}`,
+      remedy: `write plugins that authenticate: ${list(choices.sort())}`
+    })
+  }
+  if (read.findings.length > 0) return
+  const options = read.uses.map(inner => ({ name: inner.name, options: inner.options }))
+  result.uses.push({ name, plugin, options, path, inner: read.uses })
 }
 
 function splitEntry(entry: unknown): { name: string; options: unknown; bare: boolean } | undefined {

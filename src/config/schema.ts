@@ -95,14 +95,16 @@ export type UpstreamConfig = Static<typeof upstream>
 /** The schema without knowledge of plugins: an entry of a `plugins` list is a word or an object. */
 export const baseSchema: object = base
 
-type Describable = Pick<GatewayPlugin, 'name' | 'phase' | 'schema'>
+type Describable = Pick<GatewayPlugin, 'name' | 'phase' | 'schema' | 'composes'>
 
 /** JSON Schema (2020-12) of the whole configuration, with the options of every plugin that is known. */
 export function configSchema(plugins: ReadonlyMap<string, Describable>): object {
   const known = [...plugins.values()]
   const $defs: Record<string, unknown> = { use: { anyOf: known.flatMap(useForms) } }
-  for (const { name, schema } of known)
-    $defs[`plugin-${name}`] = moveReferences(schema, `#/$defs/plugin-${name}`)
+  for (const { name, schema, composes } of known) {
+    const whole = composes ? { ...schema, items: { $ref: '#/$defs/use' } } : schema
+    $defs[`plugin-${name}`] = composes ? whole : moveReferences(whole, `#/$defs/plugin-${name}`)
+  }
   return {
     $schema: 'https://json-schema.org/draft/2020-12/schema',
     title: 'Sallyport configuration',

@@ -30,7 +30,17 @@ export function orderChain(
  */
 export function markPassed(route: FastifyInstance, position: number): void {
   route.addHook('onRequest', function pluginPassed(request, _reply, done) {
-    exchangeOf(request.raw).passed = position + 1
+    const exchange = exchangeOf(request.raw)
+    exchange.passed = position + 1
+    exchange.running = null
+    done()
+  })
+}
+
+/** Marks that what comes now is the work of `plugin`, which stands in the options of another one. */
+export function announce(route: FastifyInstance, plugin: string): void {
+  route.addHook('onRequest', function pluginRuns(request, _reply, done) {
+    exchangeOf(request.raw).running = plugin
     done()
   })
 }

@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import type { Config, RouteConfig } from '../config/schema.ts'
+import type { Config, PluginUse, RouteConfig } from '../config/schema.ts'
 import type { Reason, RefusalOptions } from '../errors.ts'
 import type { Identity } from '../identity.ts'
 import type { IssuerVerifier } from '../issuer/keys.ts'
@@ -28,6 +28,15 @@ export interface GatewayPlugin<Options = Record<string, unknown>> {
    * plugin stands on; null for a plugin of every route.
    */
   check?(options: Options, config: Config, route?: RouteConfig | null): OptionProblem[]
+  /**
+   * Of plugins that authenticate: whether a request carries the credential that the plugin judges, good or bad. Made once per
+   * route; `any` asks it. A plugin without it cannot stand in `any`.
+   */
+  carries?(options: Options): (request: FastifyRequest) => boolean
+  /** The plugin has an answer for clients without any credential, such as a way to sign in: `any` leaves them to it. */
+  readonly invites?: true
+  /** The options are a list of uses of other plugins, which the plugin brings onto the route with `route.gateway.plugin`. */
+  readonly composes?: true
   /** The plugin answers true CORS preflights, so those are matched to the route by the method that they ask about. */
   readonly answersPreflight?: true
   /** Called once per route with the route's own encapsulated Fastify instance. May be async. */
@@ -72,6 +81,8 @@ export interface PluginGateway {
   readonly fetch: typeof globalThis.fetch
   /** The verifier of an issuer of the configuration; one per issuer and process. */
   issuer(name: string): IssuerVerifier
+  /** Another plugin, for one whose options are uses of others (`composes`). */
+  plugin(use: PluginUse): ComposedPlugin
   /** Where rate limits are counted; one per process. */
   readonly limits: LimitStore
   /**
@@ -80,6 +91,15 @@ export interface PluginGateway {
    * the route is public and `by` needs an identity; the function throws when a request has none.
    */
   principal(by: string): (request: FastifyRequest) => string
+}
+
+/** A plugin that stands in the options of another one. */
+export interface ComposedPlugin {
+  readonly name: string
+  readonly invites: boolean
+  carries(request: FastifyRequest): boolean
+  /** Brings its hooks onto `instance`: the route, or what the outer plugin puts before it. */
+  register(instance: RouteInstance): Promise<void>
 }
 
 export interface PluginCache<Value> {

@@ -1,5 +1,6 @@
 import { LruMap } from 'toad-cache'
 import { fetch as undiciFetch } from 'undici'
+import type { PluginUse } from '../config/schema.ts'
 import { type Reason, Refusal, type RefusalOptions } from '../errors.ts'
 import type { IssuerVerifier } from '../issuer/keys.ts'
 import type { Logger } from '../log.ts'
@@ -7,7 +8,15 @@ import type { OutcomeListener } from '../outcome.ts'
 import type { HistogramFamily, NumberFamily, Registry } from '../registry.ts'
 import type { LimitStore } from '../store/contract.ts'
 import { principalKey } from '../store/key.ts'
-import type { PluginCache, PluginGateway, PluginMetrics } from './define.ts'
+import { announce } from './chain.ts'
+import type {
+  ComposedPlugin,
+  GatewayPlugin,
+  PluginCache,
+  PluginGateway,
+  PluginMetrics,
+  RouteInstance
+} from './define.ts'
 
 /** What outlives generations and reaches plugins. Made once per process. */
 export interface PluginServices {
@@ -25,6 +34,8 @@ export interface PluginRoute {
   readonly methods: readonly string[]
   readonly outcomeListeners: OutcomeListener[]
   issuer(name: string): IssuerVerifier
+  /** Every plugin by name. */
+  readonly plugins: ReadonlyMap<string, GatewayPlugin>
 }
 
 /** `route.gateway` for one plugin on one route. */
@@ -62,7 +73,24 @@ export function createPluginGateway(
       return cache
     },
     issuer: name => route.issuer(name),
+    plugin: use => compose(use, route, services),
     principal: by => principalKey(by, route.isPublic)
+  }
+}
+
+function compose({ name, options }: PluginUse, route: PluginRoute, services: PluginServices): ComposedPlugin {
+  const plugin = route.plugins.get(name)
+  if (plugin?.carries === undefined) throw new Error(`plugin "${name}" cannot be part of another`)
+  const own = options as Record<string, unknown>
+  return {
+    name,
+    invites: plugin.invites === true,
+    carries: plugin.carries(own),
+    async register(instance) {
+      announce(instance, name)
+      const gateway = createPluginGateway(name, route, services)
+      await plugin.register(Object.create(instance, { gateway: { value: gateway } }) as RouteInstance, own)
+    }
   }
 }
 

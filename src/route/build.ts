@@ -6,7 +6,7 @@ import type { ExchangeRoute } from '../exchange.ts'
 import type { IssuerVerifier } from '../issuer/keys.ts'
 import type { OutcomeListener, Protocol } from '../outcome.ts'
 import { type ChainLink, HookWatch, markPassed } from '../plugin/chain.ts'
-import type { Phase, RouteInstance } from '../plugin/define.ts'
+import type { GatewayPlugin, Phase, RouteInstance } from '../plugin/define.ts'
 import { createPluginGateway, type PluginServices } from '../plugin/gateway.ts'
 import { createProxyHook } from '../proxy/http.ts'
 import { compileLocation, compileRewrite } from '../proxy/rewrite.ts'
@@ -33,6 +33,7 @@ export interface BuiltRoute extends Matchable, ExchangeRoute {
 export interface RouteServices extends PluginServices {
   issuer(name: string): IssuerVerifier
   isTrusted: (address: string) => boolean
+  readonly plugins: ReadonlyMap<string, GatewayPlugin>
 }
 
 /** Which proxy carries a route: its protocol decides. */
@@ -140,7 +141,8 @@ function pluginRoute(route: BuiltRoute, services: RouteServices) {
     isPublic: route.config.public,
     methods: route.methods,
     outcomeListeners: route.outcomeListeners,
-    issuer: services.issuer
+    issuer: services.issuer,
+    plugins: services.plugins
   }
 }
 

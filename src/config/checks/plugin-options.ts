@@ -14,7 +14,8 @@ export const checkPluginOptions: Check = ({ config, uses, isSound, report }) => 
     for (const use of uses(name)) judge(use, route)
   }
 
-  function judge({ name, plugin, options, path }: CheckedUse, route: RouteConfig | null): void {
+  function judge({ name, plugin, options, path, inner }: CheckedUse, route: RouteConfig | null): void {
+    for (const each of inner ?? []) judge(each, route)
     try {
       const problems = plugin.check?.(options as Record<string, unknown>, config, route) ?? []
       for (const problem of problems) report([...path, ...problem.path], problem.message, problem.remedy)
