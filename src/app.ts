@@ -7,6 +7,7 @@ import Fastify, {
   type FastifyRequest,
   LogController
 } from 'fastify'
+import { jwksRoutes, ownPaths } from '../routes/jwks.ts'
 import { answer } from './answer.ts'
 import type { Config } from './config/schema.ts'
 import { Refusal } from './errors.ts'
@@ -23,6 +24,7 @@ import type { Services } from './services.ts'
  *
  *   listener.ts   owns the sockets, hands each request to the generation in force
  *   gate          what is not one clear request gets 400 and its connection closed
+ *   own           /.well-known/sallyport/ where identities are signed: answered here, by no route
  *   match         host > path > headers > methods -> the route, or 404
  *   onRequest     the route's plugins: observe > guard > authenticate > authorize > limit > transform
  *   handler       the proxy; whatever refuses or throws on the way ends in `refuse` as a problem document
@@ -41,11 +43,13 @@ export async function buildApp(
     const chain = orderChain([...config.plugins, ...route.plugins], plugins)
     routes.push(describeRoute(name, route, config, upstream, chain, services.registry))
   }
-  const routeServices = services.forRoutes(config, plugins)
+  const identityKeys = await services.identityKeys(config)
+  const routeServices = services.forRoutes(config, plugins, identityKeys?.signer ?? null)
   try {
     for (const route of routes) await registerRoute(app, route, routeServices)
+    if (identityKeys !== null) await app.register(jwksRoutes, { jwks: () => identityKeys.jwks() })
     await app.ready()
-    return new Generation(config, hash, app, routes, services)
+    return new Generation(config, hash, app, routes, services, identityKeys === null ? [] : [ownPaths])
   } catch (error) {
     // What the plugins of the routes before it have opened is closed by their `onClose`.
     await app.close().catch(() => undefined)

@@ -37,6 +37,8 @@ export class Generation implements ExchangeObserver {
   readonly #services: Services
   readonly #table: RouteTable<BuiltRoute>
   readonly #isTrusted: (address: string) => boolean
+  /** What the gateway answers itself on its public listeners: paths that begin so belong to no route. */
+  readonly #own: readonly string[]
   #underWay = 0
   #retired: (() => void) | null = null
 
@@ -45,8 +47,10 @@ export class Generation implements ExchangeObserver {
     hash: string,
     app: FastifyInstance,
     routes: readonly BuiltRoute[],
-    services: Services
+    services: Services,
+    own: readonly string[]
   ) {
+    this.#own = own
     this.config = config
     this.hash = hash
     this.routes = routes
@@ -98,6 +102,10 @@ export class Generation implements ExchangeObserver {
 
   #route(exchange: Exchange): void {
     const { request, response, target, protocol } = exchange
+    if (protocol === 'http' && this.#isOwn(target)) {
+      this.#app.routing(request, response)
+      return
+    }
     const match = this.#table.find(request, target, protocol)
     if (match === null) {
       const matches = (other: Protocol) => this.#table.find(request, target, other) !== null
@@ -114,6 +122,11 @@ export class Generation implements ExchangeObserver {
     // Fastify finds the route's context by its address; `beginRequest` gives plugins and the proxy the client's target.
     request.url = route.address
     this.#app.routing(request, response)
+  }
+
+  #isOwn(target: string): boolean {
+    for (let i = 0; i < this.#own.length; i++) if (target.startsWith(this.#own[i] as string)) return true
+    return false
   }
 
   began(): void {

@@ -1,6 +1,6 @@
 import { compile } from '@fastify/proxy-addr'
 import type { Config } from './config/schema.ts'
-import { readSecret } from './config/secret.ts'
+import { describeSecret, readSecret } from './config/secret.ts'
 import { type IssuerMetrics, IssuerRegistry } from './issuer/keys.ts'
 import type { Logger } from './log.ts'
 import type { GatewayPlugin, PluginCache } from './plugin/define.ts'
@@ -8,6 +8,8 @@ import { processEnvironment, type Upstream } from './proxy/upstream.ts'
 import { UpstreamRegistry } from './proxy/upstream-registry.ts'
 import type { Registry } from './registry.ts'
 import type { RouteServices } from './route/build.ts'
+import { IdentityKeyRegistry, type IdentityKeys } from './signed-identity/registry.ts'
+import type { IdentitySigner } from './signed-identity/signer.ts'
 import type { LimitStore } from './store/contract.ts'
 import { MemoryLimitStore } from './store/memory.ts'
 
@@ -25,6 +27,7 @@ export class Services {
   readonly upstreams: UpstreamRegistry
   readonly caches = new Map<string, PluginCache<unknown>>()
   readonly #env: Environment
+  readonly #identityKeys = new IdentityKeyRegistry()
 
   constructor(log: Logger, registry: Registry, env: Environment = process.env) {
     this.#env = env
@@ -43,8 +46,22 @@ export class Services {
     return this.upstreams.get(name, upstream, ca === undefined ? null : { ca })
   }
 
+  /** The keys that identities are signed with; null where the configuration has none. */
+  async identityKeys({ identity, externalUrl }: Config): Promise<IdentityKeys | null> {
+    const key = identity?.sign?.key
+    if (key === undefined) return null
+    const text = await readSecret(key, this.#env)
+    return this.#identityKeys.get(text, externalUrl as string).catch(cause => {
+      throw new Error(`identity.sign.key: ${describeSecret(key)} ${(cause as Error).message}`, { cause })
+    })
+  }
+
   /** What the routes of one configuration get. */
-  forRoutes(config: Config, plugins: ReadonlyMap<string, GatewayPlugin>): RouteServices {
+  forRoutes(
+    config: Config,
+    plugins: ReadonlyMap<string, GatewayPlugin>,
+    signer: IdentitySigner | null
+  ): RouteServices {
     const isTrusted = trustFunction(config.trustedProxies)
     return {
       log: this.log,
@@ -53,6 +70,7 @@ export class Services {
       caches: this.caches,
       plugins,
       isTrusted,
+      signer,
       issuer: name => {
         const settings = config.issuers[name]
         if (settings === undefined) throw new Error(`there is no issuer "${name}"`)

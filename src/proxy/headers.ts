@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Exchange } from '../exchange.ts'
 import type { Identity } from '../identity.ts'
+import type { SignIdentity } from '../signed-identity/signer.ts'
 import { formatTraceparent } from '../trace.ts'
 
 /** RFC 9110, 7.6.1, and what RFC 9112 and practice add: these belong to one connection, never to the next. */
@@ -70,6 +71,8 @@ function nominated(connection: string | undefined): Set<string> | null {
 export interface ForwardOptions {
   /** True: the client's Host goes up; otherwise the upstream's own. */
   preserveHost: boolean
+  /** Signs the identity for the upstream; null where the configuration has no key. */
+  signIdentity: SignIdentity | null
   /** Whether a peer's X-Forwarded-For is believed. */
   isTrusted: (address: string) => boolean
 }
@@ -105,7 +108,10 @@ export function forwardedHeaders(exchange: Exchange, options: ForwardOptions): s
   if (options.preserveHost && headers.host !== undefined) list.push('host', headers.host)
   addForwarded(list, request, options)
   list.push('x-request-id', exchange.requestId, 'traceparent', formatTraceparent(exchange.trace))
-  if (exchange.identity !== null) list.push(...identityHeaders(exchange.identity))
+  const { identity } = exchange
+  if (identity === null) return list
+  list.push(...identityHeaders(identity))
+  if (options.signIdentity !== null) list.push('x-sallyport-identity', options.signIdentity(identity))
   return list
 }
 

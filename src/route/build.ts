@@ -13,6 +13,7 @@ import { compileLocation, compileRewrite } from '../proxy/rewrite.ts'
 import type { ProxyHook, ProxyTarget } from '../proxy/target.ts'
 import { type Upstream, unusedClient } from '../proxy/upstream.ts'
 import type { Cell, Registry } from '../registry.ts'
+import type { IdentitySigner } from '../signed-identity/signer.ts'
 import type { Matchable } from './match.ts'
 
 /** A route as the running gateway has it: what is matched, what is counted, and the address of its Fastify context. */
@@ -34,6 +35,8 @@ export interface RouteServices extends PluginServices {
   issuer(name: string): IssuerVerifier
   isTrusted: (address: string) => boolean
   readonly plugins: ReadonlyMap<string, GatewayPlugin>
+  /** Null where the configuration has no key. */
+  readonly signer: IdentitySigner | null
 }
 
 /** Which proxy carries a route: its protocol decides. */
@@ -160,7 +163,11 @@ async function registerProxy(
     upstream,
     rewrite: compileRewrite(path, config.rewrite?.path),
     location: compileLocation(upstream.config.endpoints, path, config.rewrite?.path),
-    forward: { preserveHost: config.rewrite?.host === 'preserve', isTrusted: services.isTrusted },
+    forward: {
+      preserveHost: config.rewrite?.host === 'preserve',
+      signIdentity: services.signer?.for(upstream.name) ?? null,
+      isTrusted: services.isTrusted
+    },
     responseTimeout: config.timeout ?? upstream.config.timeouts.response,
     bodyTimeout: route.bodyTimeout,
     routeTimeout: config.timeout ?? null,

@@ -137,6 +137,11 @@ const contradictory: Record<string, { values: string; says: string }> = {
     values: 'config: { identity: { sign: { key: { file: /etc/sallyport/identity/key.pem } } } }',
     says: 'config.identity.sign.key names the file /etc/sallyport/identity/key.pem, which nothing mounts: add an entry with path: /etc/sallyport/identity to secrets.files'
   },
+  'a file of a further certificate that nothing mounts': {
+    values:
+      'config: { listeners: { https: { tls: { cert: { file: /tls/tls.crt }, key: { file: /tls/tls.key }, certificates: [{ cert: { file: /tls/b.crt }, key: { file: /b/tls.key } }] } } } }\nsecrets: { files: { tls: { path: /tls, existingSecret: tls } } }',
+    says: 'config.listeners.https.tls.certificates[0].key names the file /b/tls.key, which nothing mounts: add an entry with path: /b to secrets.files'
+  },
   'an autoscaler that has more to start with than it may have': {
     values: 'autoscaling: { enabled: true, minReplicas: 5, maxReplicas: 3 }',
     says: 'autoscaling.minReplicas is 5, more than maxReplicas, which is 3: raise maxReplicas'

@@ -10,6 +10,7 @@ import { checkPluginOptions } from './plugin-options.ts'
 import { checkRewrites } from './rewrites.ts'
 import { checkRouteUpstreams } from './route-upstreams.ts'
 import { checkSecrets } from './secrets.ts'
+import { checkSignedIdentity } from './signed-identity.ts'
 import { checkTls } from './tls.ts'
 import { checkUnsupported } from './unsupported.ts'
 import { checkUpstreamUrls } from './upstream-urls.ts'
@@ -29,5 +30,6 @@ export const checks: readonly Check[] = [
   checkPluginOptions,
   checkSecrets,
   checkTls,
+  checkSignedIdentity,
   checkUnsupported
 ]

@@ -44,11 +44,6 @@ const unsupported: readonly Unsupported[] = [
     find: config => (config.session ? [['session']] : [])
   },
   {
-    what: 'signed identity',
-    remedy: 'remove identity.sign',
-    find: config => (config.identity?.sign ? [['identity', 'sign']] : [])
-  },
-  {
     what: 'Redis',
     remedy: 'remove redis: limits then count per replica',
     find: config => (config.redis ? [['redis']] : [])

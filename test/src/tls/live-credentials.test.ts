@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { copyFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
@@ -7,6 +8,7 @@ import { LiveCredentials, type LiveCredentialsOptions } from '../../../src/tls/l
 import { authority, type Issued, temporaryFolder } from '../../fixtures/certificates.ts'
 import { ConfigMapVolume } from '../../fixtures/config-map.ts'
 import { ManualTime } from '../../fixtures/manual-time.ts'
+import { tlsClient, tlsServer } from '../../fixtures/tls-server.ts'
 
 const ca = await authority(t)
 const [one, two, three] = (await Promise.all(
@@ -90,6 +92,24 @@ t.test('a Secret volume that is swapped, again and again', async t => {
     t.same(names(), [name])
   }
   t.equal(errors(), 0)
+})
+
+t.test('a renewal reaches new handshakes and cuts no connection', async t => {
+  const { cert, key, tls } = await pairOf(t, one)
+  const { live, changed } = await start(t, tls)
+  const { port, refused } = await tlsServer(t, live)
+  const { socket: before } = tlsClient(t, port, { ca: ca.cert, servername: 'one.test' })
+  await once(before, 'secureConnect')
+  const next = changed()
+  await copyFile(two.keyPath, key)
+  await copyFile(two.certPath, cert)
+  await next
+  const { socket: after } = tlsClient(t, port, { ca: ca.cert, servername: 'two.test' })
+  await once(after, 'secureConnect')
+  t.equal(after.authorized, true)
+  before.write('still here')
+  t.equal(String((await once(before, 'data'))[0]), 'still here')
+  t.same(refused, [])
 })
 
 t.test('certificate and key that are written one after the other make no noise', async t => {
