@@ -4,10 +4,11 @@
  */
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { cpuSeconds } from './cpu.ts'
 import { createCredentials } from './credentials.ts'
+import { useCheckout } from './grpc/gateway.ts'
 import { applyCalls } from './grpc/h2load.ts'
 import type { GrpcPeer } from './grpc/peer.ts'
 import { grpcPeers } from './grpc/peers.ts'
@@ -22,6 +23,7 @@ const usage = `node bench/grpc.ts [options]
   --only a,b    these proxies: ${grpcPeers.map(({ name }) => name).join(', ')}; writes no document
   --rounds N    measurements of each proxy (default 7)
   --seconds N   length of one (default 2)
+  --gateway DIR the gateway of another checkout; writes no document
   --write       writes the document all the same
 `
 
@@ -30,6 +32,7 @@ const { values: options } = parseArgs({
     only: { type: 'string' },
     rounds: { type: 'string', default: '7' },
     seconds: { type: 'string', default: '2' },
+    gateway: { type: 'string' },
     write: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false }
   }
@@ -68,6 +71,7 @@ async function main(): Promise<void> {
   // This process serves the keys and starts the upstream and the load: it belongs to the world.
   pinMyself('world')
   if (!isPinned) say('nothing is pinned to a core: the figures are rough')
+  if (options.gateway !== undefined) useCheckout(resolve(options.gateway))
   const world = await buildWorld()
   const only = options.only?.split(',')
   const wanted = grpcPeers.filter(({ name }) => only === undefined || only.includes(name))
@@ -82,7 +86,7 @@ async function main(): Promise<void> {
   const direct = await measureDirect(world)
   const results = await measureAll(present, world)
   say(`\n${callTable(results, absent, direct)}\n\n${verdict(results)}`)
-  if (only !== undefined && !options.write) return
+  if ((only !== undefined || options.gateway !== undefined) && !options.write) return
   writeSection('bench/grpc.ts', section({ results, absent, direct, rounds, seconds }))
   say('\nwrote docs/benchmarks.md')
 }

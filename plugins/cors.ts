@@ -24,6 +24,9 @@ const upstreamPolicy = Object.freeze([
   'access-control-max-age'
 ])
 
+/** Where a gRPC-Web call ends without a message, the client's script has to read these. */
+const rpcHeaders = ['grpc-status', 'grpc-message', 'grpc-status-details-bin']
+
 /**
  * Tells browsers which other sites may call the route. A true preflight (OPTIONS with `Origin` and
  * `Access-Control-Request-Method`) is answered here, before authentication, as browsers send it without credentials; it
@@ -101,14 +104,17 @@ export default {
     const origins: ReadonlySet<string> = new Set(options.origins)
     const methods =
       options.methods ?? (gateway.methods.length > 0 ? [...gateway.methods] : ['GET', 'HEAD', 'POST'])
-    const setHeaders = handlerOf(route, {
+    const settings = {
       origin: any ? '*' : options.origins,
       methods,
       allowedHeaders: options.headers ?? null,
       exposedHeaders: options.exposeHeaders ?? null,
       credentials: options.credentials ?? false,
       maxAge: options.maxAge === undefined ? null : Math.round(options.maxAge / 1000)
-    })
+    }
+    const setHeaders = handlerOf(route, settings)
+    const exposedHeaders = [...(options.exposeHeaders ?? []), ...rpcHeaders]
+    const setRpcHeaders = handlerOf(route, { ...settings, exposedHeaders })
 
     route.addHook('onRequest', function answerCrossOrigin(request, reply, done) {
       const { gateway: known } = request
@@ -116,7 +122,11 @@ export default {
       known.removeResponseHeaders = before === null ? upstreamPolicy : [...before, ...upstreamPolicy]
       reply.header('vary', 'Origin')
       const { origin } = request.headers
-      if (request.method !== 'OPTIONS') return setHeaders(request, reply, done)
+      if (request.method !== 'OPTIONS') {
+        return known.protocol === 'grpc'
+          ? setRpcHeaders(request, reply, done)
+          : setHeaders(request, reply, done)
+      }
       const isPreflight =
         origin !== undefined && request.headers['access-control-request-method'] !== undefined
       if (!isPreflight) return done()

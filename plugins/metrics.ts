@@ -20,6 +20,8 @@ export default {
     // Both grow to what the route has seen: a handful of methods and codes.
     const counters = new Map<string, { value: number }[]>()
     const timers = new Map<string, { observe(seconds: number): void }>()
+    const statuses = metrics.counter('grpc_responses_total', '', ['route', 'grpc_status'])
+    const byStatus: { value: number }[] = []
 
     function counterOf(protocol: string, method: string, code: number): { value: number } {
       const label = methods.has(method) ? method : 'other'
@@ -35,6 +37,16 @@ export default {
       return counter
     }
 
+    /** The proxy knows the statuses of gRPC only: seventeen at most. */
+    function countStatus(status: number): void {
+      let counter = byStatus[status]
+      if (counter === undefined) {
+        counter = statuses.child(name, String(status))
+        byStatus[status] = counter
+      }
+      counter.value++
+    }
+
     route.gateway.onOutcome(function countRequest(outcome) {
       const { protocol } = outcome
       counterOf(protocol, outcome.method, outcome.status).value++
@@ -44,6 +56,7 @@ export default {
         timers.set(protocol, timer)
       }
       timer.observe(outcome.duration / 1000)
+      if (outcome.grpcStatus !== null) countStatus(outcome.grpcStatus)
     })
   }
 } satisfies GatewayPlugin

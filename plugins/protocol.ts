@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify'
-import type { GatewayPlugin, OptionProblem } from '../src/plugin/define.ts'
+import type { Protocol } from '../src/outcome.ts'
+import type { GatewayPlugin, MessageLimits, OptionProblem, Rpc } from '../src/plugin/define.ts'
 
 export interface ProtocolOptions {
   methods?: string[]
@@ -24,13 +25,16 @@ const mediaType = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
 
 /** Options that only mean something on routes of another protocol. */
 const elsewhere = {
-  rpcs: 'grpc',
-  origins: 'websocket',
-  subprotocols: 'websocket',
-  maxMessage: 'websocket',
-  idle: 'websocket',
-  lifetime: 'websocket'
-} as const
+  rpcs: ['grpc'],
+  origins: ['websocket'],
+  subprotocols: ['websocket'],
+  maxMessage: ['grpc', 'websocket'],
+  idle: ['websocket'],
+  lifetime: ['websocket']
+} as const satisfies Partial<Record<keyof ProtocolOptions, readonly Protocol[]>>
+
+/** `package.Service/Method`, in the letters that Protocol Buffers allow. */
+const rpcName = '^(?:[A-Za-z_][A-Za-z0-9_]*\\.)*[A-Za-z_][A-Za-z0-9_]*/[A-Za-z_][A-Za-z0-9_]*$'
 
 /**
  * Lets only requests pass that the protocol of the service knows: its methods, its content types, its sizes. `methods` with GET
@@ -64,9 +68,10 @@ export default {
       maxBody: { type: 'string', format: 'size', description: 'Largest request body. More gets 413.' },
       rpcs: {
         type: 'array',
-        items: { type: 'string' },
+        items: { type: 'string', pattern: rpcName },
         minItems: 1,
-        description: 'Routes with `protocol: grpc`: methods that pass, as `package.Service/Method`.'
+        description:
+          'Routes with `protocol: grpc`: methods that pass, exactly as `package.Service/Method`. Another gets UNIMPLEMENTED (12).'
       },
       origins: {
         type: 'array',
@@ -83,7 +88,8 @@ export default {
       maxMessage: {
         type: 'string',
         format: 'size',
-        description: 'Routes with `protocol: websocket`: largest message.'
+        description:
+          'Routes with `protocol: websocket` or `grpc`: largest message. With gRPC it counts as it is sent, compressed or not, and only that of the client; without it `maxBody` is the bound of each. More gets RESOURCE_EXHAUSTED (8).'
       },
       idle: {
         type: 'string',
@@ -101,27 +107,31 @@ export default {
   },
   check(options, _config, route) {
     const problems: OptionProblem[] = []
-    for (const [option, protocol] of Object.entries(elsewhere)) {
-      if (options[option as keyof ProtocolOptions] === undefined || route?.match.protocol === protocol)
-        continue
+    for (const [option, protocols] of Object.entries(elsewhere)) {
+      const isHere = route !== null && (protocols as readonly string[]).includes(route?.match.protocol ?? '')
+      if (options[option as keyof ProtocolOptions] === undefined || isHere) continue
       problems.push({
         path: [option],
-        message: `needs protocol: ${protocol}`,
+        message: `needs protocol: ${protocols.join(' or ')}`,
         remedy: 'remove it from this route'
       })
     }
-    return problems
+    return [...problems, ...foreignRpcs(options.rpcs ?? [], route?.match.service)]
   },
   register(route, options) {
     const { gateway } = route
     const { maxHeaderBytes, maxBody } = options
     const methods = options.methods === undefined ? null : methodsOf(options.methods)
     const types = options.contentTypes === undefined ? null : typesOf(options.contentTypes)
+    const rpcs = options.rpcs === undefined ? null : rpcsOf(options.rpcs)
+    const messages = messageLimits(options)
     const allow = methods === null ? {} : { headers: { allow: [...methods].join(', ') } }
 
     route.addHook('onRequest', function checkProtocol(request, _reply, done) {
       const { headers } = request
       if (methods !== null && !methods.has(request.method)) gateway.deny('protocol.method', allow)
+      if (rpcs !== null && !isKnownRpc(rpcs, request.gateway.rpc)) gateway.deny('protocol.rpc')
+      if (messages !== null) request.gateway.messageLimits = messages
       if (maxHeaderBytes !== undefined && headerBytes(request.raw.rawHeaders) > maxHeaderBytes) {
         gateway.deny('protocol.size', { status: 431, detail: 'the headers are larger than the route allows' })
       }
@@ -136,6 +146,41 @@ export default {
     })
   }
 } satisfies GatewayPlugin<ProtocolOptions>
+
+function messageLimits({ maxMessage }: ProtocolOptions): MessageLimits | null {
+  return maxMessage === undefined ? null : Object.freeze({ maxMessage })
+}
+
+/** Methods of another service than the route's never get to it: whoever lists one means something else. */
+function foreignRpcs(rpcs: readonly string[], service: string | undefined): OptionProblem[] {
+  if (service === undefined) return []
+  return rpcs.flatMap((rpc, index) =>
+    rpc.startsWith(`${service}/`)
+      ? []
+      : [
+          {
+            path: ['rpcs', index],
+            message: `${rpc} is no method of ${service}, which the route matches`,
+            remedy: `write ${service}/ and the method, or remove match.service`
+          }
+        ]
+  )
+}
+
+/** Methods by their service. */
+function rpcsOf(list: readonly string[]): ReadonlyMap<string, ReadonlySet<string>> {
+  const byService = new Map<string, Set<string>>()
+  for (const rpc of list) {
+    const [service, method] = rpc.split('/') as [string, string]
+    byService.set(service, (byService.get(service) ?? new Set()).add(method))
+  }
+  return byService
+}
+
+/** Case counts, and so does each escape: servers take the path byte for byte. */
+function isKnownRpc(rpcs: ReadonlyMap<string, ReadonlySet<string>>, rpc: Rpc | null): boolean {
+  return rpc !== null && rpcs.get(rpc.service)?.has(rpc.method) === true
+}
 
 function methodsOf(list: string[]): ReadonlySet<string> {
   const methods = new Set(list.map(method => method.toUpperCase()))

@@ -1,9 +1,10 @@
-import { constants } from 'node:http2'
+import { constants, type ServerHttp2Stream } from 'node:http2'
 import type { Refusal } from './errors.ts'
 import type { Exchange } from './exchange.ts'
+import { resetStream } from './gate/http2-request.ts'
 import { type KeptHeaders, sendProblem } from './problem.ts'
 import { hasBody } from './proxy/body.ts'
-import { refuseRpc } from './proxy/grpc/refusal.ts'
+import { readsRpcStatus, refuseRpc } from './proxy/grpc/refusal.ts'
 
 /**
  * Answers an exchange with a refusal, if it can still be answered: how a refusal looks is the protocol's business, never the
@@ -16,7 +17,7 @@ export function answer(exchange: Exchange, refusal: Refusal, kept: KeptHeaders):
     exchange.abandon()
     return
   }
-  if (exchange.protocol === 'grpc') {
+  if (exchange.protocol === 'grpc' && readsRpcStatus(exchange)) {
     refuseRpc(exchange, refusal, kept)
   } else {
     exchange.bytesOut = sendProblem(response, refusal, exchange.requestId, kept, closes(exchange, refusal))
@@ -32,7 +33,10 @@ function closes({ request, stream, upgrade }: Exchange, refusal: Refusal): boole
   return hasBody(request) && !request.complete
 }
 
-/** For the `finish` of a stream whose request body nobody reads to its end. */
-export function stopReading(this: { close(code: number): void }): void {
-  this.close(constants.NGHTTP2_NO_ERROR)
+/**
+ * For the `finish` of a stream whose request body nobody reads to its end. A turn later: Node writes HEADERS with END_STREAM
+ * in the next one, and a reset before that would be all that the client gets.
+ */
+export function stopReading(this: ServerHttp2Stream): void {
+  setImmediate(resetStream, this, constants.NGHTTP2_NO_ERROR)
 }

@@ -231,6 +231,8 @@ export type Reason = keyof typeof reasons
 export interface RefusalOptions {
   /** Another status than the catalogue's, where a standard asks for one (e.g. 414). */
   status?: number
+  /** Another status for the client of a gRPC call than the reason's. */
+  grpcStatus?: number
   /** Headers of the answer, e.g. `WWW-Authenticate`, `Retry-After`, `Allow`. */
   headers?: Readonly<Record<string, string>>
   /** For the log only; never sent to a client. */
@@ -242,6 +244,7 @@ export interface RefusalOptions {
 export class Refusal extends Error {
   readonly reason: Reason
   readonly status: number
+  readonly grpcStatus: number | undefined
   readonly code: string
   readonly title: string
   readonly headers: Readonly<Record<string, string>> | undefined
@@ -257,6 +260,7 @@ export class Refusal extends Error {
     this.name = 'Refusal'
     this.reason = name
     this.status = options.status ?? entry.status
+    this.grpcStatus = options.grpcStatus
     this.code = entry.code
     this.title = entry.title
     this.headers = options.headers

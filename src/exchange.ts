@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { constants, type ServerHttp2Stream } from 'node:http2'
 import type { Duplex } from 'node:stream'
 import type { Reason } from './errors.ts'
+import { resetStream } from './gate/http2-request.ts'
 import type { Identity } from './identity.ts'
 import type { Logger } from './log.ts'
 import { type Outcome, type OutcomeListener, type Protocol, RequestOutcome } from './outcome.ts'
@@ -38,6 +39,11 @@ export interface UpstreamCall {
    * own end that is waited for.
    */
   leave?(): void
+  /**
+   * The drain deadline has passed: the client gets the ending that its protocol has for that, where it has one, and the call is
+   * over. What it writes needs a turn or two of the event loop before the connection may go.
+   */
+  cut?(): void
 }
 
 /** The connection of a WebSocket handshake, which is no HTTP connection any more. */
@@ -179,7 +185,7 @@ export class Exchange implements RequestGateway {
   /** The status is out already: only a broken connection, or a broken stream, says that the answer is not whole. */
   abandon(): void {
     if (this.stream === null) this.response.destroy()
-    else this.stream.close(constants.NGHTTP2_INTERNAL_ERROR)
+    else resetStream(this.stream, constants.NGHTTP2_INTERNAL_ERROR)
   }
 
   end(): void {

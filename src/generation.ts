@@ -153,6 +153,8 @@ export class Generation implements ExchangeObserver {
     this.#services.registry
       .number('requests_total')
       .child('none', outcome.protocol, method, String(outcome.status)).value++
+    if (outcome.grpcStatus !== null)
+      this.#services.registry.number('grpc_responses_total').child('none', String(outcome.grpcStatus)).value++
     const suppressed = outcome.reason === 'gateway.overloaded' ? shedLog.take() : 0
     if (suppressed === null) return
     this.log.info({ route: 'none', ...outcome.line(), suppressed }, 'request')

@@ -6,7 +6,14 @@ import type { Command } from '../peers/peer.ts'
 import { node, root } from '../runtime.ts'
 import { type GrpcChain, type GrpcPeer, type GrpcSetting, scope, service } from './peer.ts'
 
-/** The gateway of this checkout, from source. */
+let checkout = root
+
+/** Takes the gateway of another checkout: what a change does, before it is here. */
+export function useCheckout(folder: string): void {
+  checkout = folder
+}
+
+/** The gateway, from source. */
 export function gateway(name: string, chain: GrpcChain, does: string): GrpcPeer {
   return {
     name,
@@ -18,7 +25,7 @@ export function gateway(name: string, chain: GrpcChain, does: string): GrpcPeer 
       const file = join(setting.folder, 'gateway.yaml')
       writeFileSync(file, stringify(gatewayConfig(chain, setting)))
       return {
-        argv: [node, join(root, 'src', 'main.ts'), 'start', '--config', file],
+        argv: [node, join(checkout, 'src', 'main.ts'), 'start', '--config', file],
         env: { NODE_ENV: 'production' },
         logs: chain === 'full'
       }
@@ -76,7 +83,7 @@ export function gatewayForCalls(setting: {
   }
   writeFileSync(file, stringify(configuration))
   return {
-    argv: [node, '--inspect=127.0.0.1:0', join(root, 'src', 'main.ts'), 'start', '--config', file],
+    argv: [node, '--inspect=127.0.0.1:0', join(checkout, 'src', 'main.ts'), 'start', '--config', file],
     env: { NODE_ENV: 'production' }
   }
 }

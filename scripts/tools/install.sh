@@ -61,9 +61,21 @@ install_chart_tools() {
   "$(dirname "${BASH_SOURCE[0]}")/chart.sh" >&2
 }
 
+# h2spec asks the HTTP/2 listeners for the rules of RFC 9113.
+install_h2spec() {
+  ln -sf "$("$(dirname "${BASH_SOURCE[0]}")/h2spec.sh")" "$bin/h2spec"
+}
+
+# The official client and server of gRPC's interoperability cases: they must not notice the gateway.
+install_grpc_interop() {
+  "$(dirname "${BASH_SOURCE[0]}")/grpc-interop.sh" >&2
+}
+
 install_promtool
+install_h2spec
 install_chart_tools
 install_chromium
 install_evaluators
+install_grpc_interop
 
 printf '%s\n' "$bin"

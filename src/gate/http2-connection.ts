@@ -1,14 +1,17 @@
 import { constants, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
-import type { TLSSocket } from 'node:tls'
 import { FloodGuard } from './http2-floods.ts'
+import { ConnectionInfo } from './http2-info.ts'
 import type { Http2Response } from './http2-response.ts'
 import type { Timer, Timers } from './timers.ts'
 
-const { NGHTTP2_CANCEL, NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_NO_ERROR, NGHTTP2_PROTOCOL_ERROR } = constants
-
-/** Highest stream id there is: a GOAWAY with it turns nothing away that is on its way (RFC 9113, 6.8). */
-const lastStreamOfAll = 2 ** 31 - 1
+const {
+  NGHTTP2_CANCEL,
+  NGHTTP2_ENHANCE_YOUR_CALM,
+  NGHTTP2_NO_ERROR,
+  NGHTTP2_PROTOCOL_ERROR,
+  NGHTTP2_SETTINGS_TIMEOUT
+} = constants
 
 /** Milliseconds that a connection that ends gets to take what is written to it. */
 const lingerTimeout = 2000
@@ -29,36 +32,12 @@ export interface ConnectionLimits {
   maxHeaderBytes: number
 }
 
-/** Who is on the other side of a connection: read from the socket once, and still there when it has closed. */
-export class ConnectionInfo {
-  readonly remoteAddress: string | undefined
-  readonly remotePort: number | undefined
-  readonly localAddress: string | undefined
-  readonly localPort: number | undefined
-  readonly encrypted: boolean
-  /** The TLS socket, for its certificates only; null on a cleartext connection. */
-  readonly tls: TLSSocket | null
-  readonly #socket: Socket
-
-  constructor(socket: Socket) {
-    this.remoteAddress = socket.remoteAddress
-    this.remotePort = socket.remotePort
-    this.localAddress = socket.localAddress
-    this.localPort = socket.localPort
-    this.encrypted = (socket as TLSSocket).encrypted === true
-    this.tls = this.encrypted ? (socket as TLSSocket) : null
-    this.#socket = socket
-  }
-
-  get destroyed(): boolean {
-    return this.#socket.destroyed
-  }
-}
-
 /** One HTTP/2 connection: its open streams, what it may still do, and how it ends. */
 export class Http2Connection {
   readonly info: ConnectionInfo
   readonly guard: FloodGuard
+  /** The next stream is the last one. */
+  isLastCall = false
   /** Answers under way. */
   readonly open = new Set<Http2Response>()
   readonly #session: ServerHttp2Session
@@ -117,6 +96,7 @@ export class Http2Connection {
   streamBegan(response: Http2Response): void {
     this.open.add(response)
     this.#idleSince = -1
+    if (this.isLastCall) this.close()
   }
 
   streamEnded(response: Http2Response): void {
@@ -138,12 +118,11 @@ export class Http2Connection {
     if (!this.guard.ping(this.#socket.bytesWritten, this.#timers.now())) this.#flood('PING')
   }
 
-  /** Tells the client to go elsewhere with what it has not sent yet. What comes all the same is served. */
-  drain(): void {
-    if (!this.#isEnding && !this.#session.destroyed) this.#session.goaway(NGHTTP2_NO_ERROR, lastStreamOfAll)
-  }
-
-  /** No further stream; the connection ends with the last one that is open. */
+  /**
+   * No further stream; the connection ends with the last one that is open. Its GOAWAY names the last stream that is served, so that
+   * the client may send what it sent after that again (RFC 9113, 6.8). A first GOAWAY that turns nothing away would be of no use:
+   * nghttp2 ignores every stream that comes after one, and Node has no way to its notice of a shutdown.
+   */
   close(): void {
     if (!this.#session.closed) this.#session.close()
     // Node waits for the client to close, and for a client that takes nothing.
@@ -180,10 +159,18 @@ export class Http2Connection {
       this.#lingerOn()
       return
     }
-    if (!this.#hasSettings) {
-      if (now - this.#since >= headerTimeout) this.destroy()
-      return
+    if (now - this.#since >= headerTimeout) {
+      if (!this.#hasSettings) {
+        this.destroy()
+        return
+      }
+      // Until the client has acknowledged them, most of our limits do not hold (RFC 9113, 6.5.3).
+      if (this.#session.pendingSettingsAck) {
+        this.end(NGHTTP2_SETTINGS_TIMEOUT)
+        return
+      }
     }
+    if (!this.#hasSettings) return
     if (this.#isHeadLate(now, headerTimeout)) {
       this.end(NGHTTP2_PROTOCOL_ERROR)
       return
@@ -245,23 +232,25 @@ export class Http2Connection {
   #judgeResponse(response: Http2Response, now: number): void {
     const { stream } = response
     if (stream.destroyed) return
-    if (stream.writableFinished && stream.headersSent) {
+    const isFinished = stream.writableFinished && stream.headersSent
+    if (isFinished && stream.state.localClose === 1) {
       // RFC 9113, 8.1: the answer is out, and nobody reads what the client still sends.
-      if (response.changedAt === -1) response.changedAt = now
-      else if (now - response.changedAt >= lingerTimeout) response.reset(NGHTTP2_NO_ERROR)
+      if (response.outSince === -1) response.outSince = now
+      else if (now - response.outSince >= lingerTimeout) response.reset(NGHTTP2_NO_ERROR)
       return
     }
-    const held = stream.bufferSize
-    if (held === 0) {
-      response.held = 0
-      return
-    }
-    if (held !== response.held) {
-      response.held = held
+    // A client without a window does not even get the end of an answer.
+    const held = stream.writableLength
+    const isHeld = held > 0 || isFinished
+    // The next write begins when the one before it has gone out whole.
+    const hasMoved = response.writes !== response.writesSeen || held < response.heldSeen
+    response.writesSeen = isHeld ? response.writes : -1
+    response.heldSeen = held
+    if (!isHeld || hasMoved) {
       response.heldSince = now
       return
     }
-    const pieces = Math.min(maxStallPieces, Math.ceil(held / stallPiece))
+    const pieces = Math.min(maxStallPieces, Math.max(1, Math.ceil(held / stallPiece)))
     if (now - response.heldSince >= this.#limits.writeStallTimeout * pieces) response.reset(NGHTTP2_CANCEL)
   }
 

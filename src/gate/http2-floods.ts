@@ -43,8 +43,8 @@ const wirePerBodyByte = 16
 const wirePerAnswerByte = 3
 
 /**
- * Limits of nghttp2 behind those of ours, for `http2.createServer`: resets of streams that have ended, and with NO_ERROR of answers
- * without a body, which look like an end. Twice what 10 % of 5,000 calls a second come to; Node's own 33 a second are not.
+ * Limits of nghttp2 behind those of ours, for `http2.createServer`: resets of streams that have ended, which Node does not tell of.
+ * Twice what 10 % of 5,000 calls a second come to; Node's own 33 a second are not.
  */
 export const nativeResets = Object.freeze({ streamResetBurst: 1000, streamResetRate: 1000 })
 

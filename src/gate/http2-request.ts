@@ -4,7 +4,8 @@ import { Duplex } from 'node:stream'
 import type { Refusal } from '../errors.ts'
 import { type GateOptions, isForwardable, judgeFields, judgeOriginForm, refusals, report } from './gate.ts'
 import { isHost } from './host.ts'
-import { type ConnectionInfo, connectionOfSession, type Http2Connection } from './http2-connection.ts'
+import { connectionOfSession, type Http2Connection } from './http2-connection.ts'
+import type { ConnectionInfo } from './http2-info.ts'
 import type { Http2Response } from './http2-response.ts'
 
 export interface Http2GateOptions extends GateOptions {
@@ -25,6 +26,13 @@ export type RequestStream = ServerHttp2Stream & { [kRequest]?: Http2Request }
 /** The request of a stream; undefined for a stream that never became one. */
 export function requestOfStream(stream: ServerHttp2Stream): Http2Request | undefined {
   return (stream as RequestStream)[kRequest]
+}
+
+/** Cuts a stream off. Closed in another way, the client would be counted as the one who did, and taken for a flood. */
+export function resetStream(stream: ServerHttp2Stream, code: number): void {
+  const response = requestOfStream(stream)?.response ?? stream
+  if ('reset' in response) response.reset(code)
+  else stream.close(code)
 }
 
 /**

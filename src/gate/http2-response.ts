@@ -13,11 +13,14 @@ type Headers = OutgoingHttpHeaders | readonly string[]
 export class Http2Response extends Http2ServerResponse<Http2Request> {
   /** Milliseconds on the clock of the connection. */
   readonly startTime: number
-  /** Bytes that waited for the client at the last look, and since when it is as many. */
-  held = 0
+  /** Writes that Node has begun. */
+  writes = 0
+  /** How many at the last look, -1 when nothing waited for the client; how many bytes waited; since when nothing has moved. */
+  writesSeen = -1
+  heldSeen = 0
   heldSince = 0
   /** When the answer was first seen to be out, while the request still comes; -1 before. */
-  changedAt = -1
+  outSince = -1
   /** We have cut the stream off, not the client. */
   isOurReset = false
   /** How the stream ended is told to the connection. */
@@ -32,6 +35,8 @@ export class Http2Response extends Http2ServerResponse<Http2Request> {
     request.response = this
     this.startTime = request.connectionState?.now() ?? 0
     stream.on('close', endStream)
+    stream._write = writeCounted
+    stream._writev = writevCounted
   }
 
   // Node has no `destroyed`, and its types call the other a property: a class may not override them in its own syntax.
@@ -136,11 +141,15 @@ function countEnd(
   }
   if (response.isCounted) return
   response.isCounted = true
-  // An answer without a body is finished for Node before a byte of it is sent: the client's code tells that it was cut off.
-  const isSent =
-    stream.writableFinished && stream.headersSent && stream.rstCode === constants.NGHTTP2_NO_ERROR
-  if (response.isOurReset || isSent) connection.guard.answered()
+  if (response.isOurReset || isSent(stream)) connection.guard.answered()
   else connection.streamReset(connection.now() - response.startTime)
+}
+
+/** An answer without a body is finished for Node before a byte of it has left: nghttp2 knows whether its end has. */
+function isSent(stream: ServerHttp2Stream): boolean {
+  if (!stream.headersSent) return false
+  if (!stream.destroyed) return stream.state.localClose === 1
+  return stream.writableFinished && stream.rstCode === constants.NGHTTP2_NO_ERROR
 }
 
 subscribe('http2.server.stream.close', function countClosed(message) {
@@ -151,6 +160,28 @@ subscribe('http2.server.stream.close', function countClosed(message) {
   const connection = request?.connectionState ?? connectionOfSession(stream.session) ?? null
   countEnd(stream, request?.response ?? null, connection)
 })
+
+type Done = (error?: Error | null) => void
+
+/** Counts the writes of a stream, whoever writes to it. */
+function writeCounted(this: ServerHttp2Stream, chunk: unknown, encoding: BufferEncoding, done: Done): void {
+  countWrite(this)
+  ;(Object.getPrototypeOf(this) as ServerHttp2Stream)._write.call(this, chunk, encoding, done)
+}
+
+function writevCounted(
+  this: ServerHttp2Stream,
+  chunks: { chunk: unknown; encoding: BufferEncoding }[],
+  done: Done
+): void {
+  countWrite(this)
+  ;(Object.getPrototypeOf(this) as Required<ServerHttp2Stream>)._writev.call(this, chunks, done)
+}
+
+function countWrite(stream: ServerHttp2Stream): void {
+  const response = requestOfStream(stream)?.response
+  if (response != null) response.writes++
+}
 
 /** Fields that HTTP/2 has no place for (RFC 9113, 8.2.2). */
 function isConnectionField(name: string): boolean {

@@ -46,7 +46,10 @@ export type Http2RequestHandler = (
 export interface Http2Front {
   /** Takes a connection, in cleartext (prior knowledge) or secure (ALPN `h2`). Any other is closed. */
   take(socket: Socket): void
-  /** Tells every client, those to come as well, to go elsewhere; what comes all the same is served. */
+  /**
+   * Sends every client elsewhere: what is under way is served, what a client has sent since it may send again (it is told). Who
+   * connects all the same is served once, as with `Connection: close` in HTTP/1.
+   */
   startDraining(): void
   /** No new streams. Resolves when the last stream has ended and its connection is closed. */
   close(): Promise<void>
@@ -70,7 +73,7 @@ export function createHttp2Server(options: Http2ServerOptions, onRequest: Http2R
   const limits = { ...options, writeStallTimeout: options.writeStallTimeout ?? 60_000 }
   const connections = new Set<Http2Connection>()
   let stage: 'serving' | 'draining' | 'closing' = 'serving'
-  let onEmpty: (() => void) | null = null
+  const onEmpty: (() => void)[] = []
   let taken: Socket | null = null
 
   const server = createServer(serverOptions(options))
@@ -86,9 +89,9 @@ export function createHttp2Server(options: Http2ServerOptions, onRequest: Http2R
     socket.once('close', function forgetConnection() {
       connection.dispose()
       connections.delete(connection)
-      if (connections.size === 0) onEmpty?.()
+      if (connections.size === 0) for (const resolve of onEmpty.splice(0)) resolve()
     })
-    if (stage === 'draining') connection.drain()
+    connection.isLastCall = stage === 'draining'
   }
 
   function refuseFlood(connection: Http2Connection, what: string): void {
@@ -144,15 +147,12 @@ export function createHttp2Server(options: Http2ServerOptions, onRequest: Http2R
     },
     startDraining() {
       if (stage === 'serving') stage = 'draining'
-      for (const connection of connections) connection.drain()
+      for (const connection of connections) connection.close()
     },
     async close() {
       stage = 'closing'
-      const empty = new Promise<void>(resolve => {
-        onEmpty = resolve
-      })
       for (const connection of connections) connection.close()
-      if (connections.size > 0) await empty
+      if (connections.size > 0) await new Promise<void>(resolve => onEmpty.push(resolve))
       sweep.cancel()
     },
     destroy() {

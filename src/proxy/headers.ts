@@ -48,6 +48,11 @@ export function isForwarded(name: string): boolean {
   return !notForwarded.has(canonical) && !ourPrefixes.some(prefix => canonical.startsWith(prefix))
 }
 
+/** Whether a header of this name, in lower case, goes back to the client. */
+export function isReturned(name: string): boolean {
+  return !notReturned.has(name)
+}
+
 // Names repeat from request to request, but clients choose them: the memory is bounded, and begins again when it is full, or
 // whoever fills it first would keep everybody else's names out for good.
 const maxKnownNames = 2000

@@ -8,6 +8,7 @@ import type { OutcomeListener, Protocol } from '../outcome.ts'
 import { type ChainLink, HookWatch, markPassed } from '../plugin/chain.ts'
 import type { GatewayPlugin, Phase, RouteInstance } from '../plugin/define.ts'
 import { createPluginGateway, type PluginServices } from '../plugin/gateway.ts'
+import { createGrpcHook } from '../proxy/grpc.ts'
 import { createProxyHook } from '../proxy/http.ts'
 import { compileLocation, compileRewrite } from '../proxy/rewrite.ts'
 import type { ProxyHook, ProxyTarget } from '../proxy/target.ts'
@@ -34,15 +35,15 @@ export interface BuiltRoute extends Matchable, ExchangeRoute {
 export interface RouteServices extends PluginServices {
   issuer(name: string): IssuerVerifier
   isTrusted: (address: string) => boolean
-  readonly plugins: ReadonlyMap<string, GatewayPlugin>
   /** Null where the configuration has no key. */
   readonly signer: IdentitySigner | null
+  readonly plugins: ReadonlyMap<string, GatewayPlugin>
 }
 
 /** Which proxy carries a route: its protocol decides. */
 const proxies: Readonly<Record<Protocol, (target: ProxyTarget) => ProxyHook>> = {
   http: createProxyHook,
-  grpc: notYet,
+  grpc: createGrpcHook,
   websocket: notYet
 }
 

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { request as httpRequest, type IncomingMessage } from 'node:http'
+import { request as httpRequest, type IncomingMessage, type RequestListener } from 'node:http'
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
 import t from 'tap'
 import {
@@ -462,3 +462,70 @@ t.test(
     await gateway.close()
   }
 )
+
+t.test('clients that do not read hold up nobody else on the session', async t => {
+  const chunk = Buffer.alloc(65_536)
+  const sent: number[] = []
+  const listener: RequestListener = async (request, response) => {
+    if (request.url === '/ok') return void response.end('ok')
+    const index = sent.push(0) - 1
+    while (!response.destroyed) {
+      sent[index] = (sent[index] as number) + chunk.length
+      if (!response.write(chunk)) await once(response, 'drain')
+    }
+  }
+  const upstream = await http2Upstream(t, listener, { maxSessionMemory: 1000 })
+  const { url, port } = await proxying(t, upstream.url, { more: h2c })
+  // Together more than the window of the session.
+  for (let i = 0; i < 60; i++) {
+    const client = rawClient(t, port)
+    client.socket.pause()
+    client.send('GET / HTTP/1.1\r\nhost: a\r\n\r\n')
+  }
+  // Nothing tells that no more is taken.
+  for (let [same, last] = [0, -1]; same < 10; ) {
+    await new Promise(resolve => setTimeout(resolve, 20))
+    const now = sent.reduce((sum, one) => sum + one, 0)
+    same = now === last && sent.length === 60 ? same + 1 : 0
+    last = now
+  }
+  const most = Math.max(...sent) / 2 ** 20
+  t.ok(most < 8, `${most} MiB of one, with what the kernel holds of both sockets`)
+  t.equal(await (await fetch(`${url}/ok`)).text(), 'ok')
+  t.equal(upstream.sessions.length, 1)
+})
+
+t.test('a kept connection that breaks fails no GET, but a POST is not sent again', async t => {
+  const upstream = await rawHttp2Upstream(t, (socket, stream, index) => {
+    if (index === 1 || index === 4) socket.destroy()
+    else socket.write(good(stream))
+  })
+  const { url, metric } = await proxying(t, upstream.url, { more: h2c, uses: 'metrics' })
+  t.equal((await fetch(url)).status, 200)
+  t.equal((await fetch(url)).status, 200, 'on another connection')
+  t.equal(await metric('sallyport_retries_total{upstream="backend"}'), 1)
+  t.equal((await fetch(url)).status, 200)
+  t.equal((await fetch(url, { method: 'POST' })).status, 502)
+  t.equal((await fetch(url)).status, 200)
+})
+
+t.test('a connection that breaks at its first request is not tried again', async t => {
+  const upstream = await rawHttp2Upstream(t, socket => void socket.destroy())
+  const { url } = await proxying(t, upstream.url, { more: h2c })
+  t.equal((await fetch(url)).status, 502)
+  t.equal(upstream.connections.length, 1)
+})
+
+t.test('a request that was refused, by a reset or a GOAWAY, goes out once more', async t => {
+  const refusals = [
+    (id: number) => frame(types.reset, 0, id, uint32(7)),
+    () => frame(types.goaway, 0, 0, Buffer.concat([uint32(0), uint32(0)]))
+  ]
+  for (const refusal of refusals) {
+    const upstream = await rawHttp2Upstream(t, (socket, stream, index) => {
+      socket.write(index === 0 ? refusal(stream) : good(stream))
+    })
+    const { url } = await proxying(t, upstream.url, { more: h2c })
+    t.equal(await (await fetch(url, { method: 'POST' })).text(), 'ok')
+  }
+})

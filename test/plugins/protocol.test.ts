@@ -126,10 +126,83 @@ t.test('options of other protocols are refused for now', async t => {
       'rpcs: needs protocol: grpc',
       'origins: needs protocol: websocket',
       'subprotocols: needs protocol: websocket',
-      'maxMessage: needs protocol: websocket',
+      'maxMessage: needs protocol: grpc or websocket',
       'idle: needs protocol: websocket',
       'lifetime: needs protocol: websocket'
     ]
   )
   t.same(plugin.check!({ methods: ['GET'] }, config), [])
+})
+
+t.test('rpcs pass by their exact name only', async t => {
+  const rpcOf = (url: string) => ({
+    service: url.split('/')[1] as string,
+    method: url.split('/')[2] as string
+  })
+  const { url, proxied } = await testRoute(
+    t,
+    [[plugin, { rpcs: ['shop.v1.Orders/Get', 'shop.v1.Carts/Add', 'Plain/Do'] }]],
+    { wrapRequest: known => ({ ...known, rpc: null }), handler: () => 'ok' }
+  )
+  t.match(
+    await (await fetch(`${url}/shop.v1.Orders/Get`)).json(),
+    { reason: 'protocol.rpc' },
+    'no rpc at all'
+  )
+  t.equal(proxied.length, 0)
+
+  let now = '/'
+  const rpcs = await testRoute(
+    t,
+    [[plugin, { rpcs: ['shop.v1.Orders/Get', 'shop.v1.Carts/Add', 'Plain/Do'] }]],
+    {
+      wrapRequest: known => ({ ...known, rpc: rpcOf(now) })
+    }
+  )
+  for (const [path, passes] of [
+    ['/shop.v1.Orders/Get', true],
+    ['/shop.v1.Carts/Add', true],
+    ['/Plain/Do', true],
+    ['/shop.v1.Orders/Add', false],
+    ['/shop.v1.Orders/get', false],
+    ['/shop.v1.orders/Get', false],
+    ['/v1.Orders/Get', false],
+    ['/shop.v1.Orders/Get%20', false],
+    ['/__proto__/constructor', false]
+  ] as const) {
+    now = path
+    t.equal((await fetch(`${rpcs.url}${path}`)).status, passes ? 200 : 404, path)
+  }
+})
+
+t.test('rpcs are methods, of the service that the route matches', async t => {
+  const config = {} as Parameters<NonNullable<typeof plugin.check>>[1]
+  const route = { match: { protocol: 'grpc', service: 'shop.v1.Orders' } } as Parameters<
+    NonNullable<typeof plugin.check>
+  >[2]
+  const problems = plugin.check!(
+    { rpcs: ['shop.v1.Orders/Get', 'shop.v1.Carts/Add'], maxMessage: 1 },
+    config,
+    route
+  )
+  t.match(problems, [
+    {
+      path: ['rpcs', 1],
+      message: 'shop.v1.Carts/Add is no method of shop.v1.Orders, which the route matches'
+    }
+  ])
+  const item = (plugin.schema as { properties: { rpcs: { items: { pattern: string } } } }).properties.rpcs
+    .items
+  for (const name of ['shop.v1.Orders/Get', 'Orders/Get', '_a._b/_c']) t.match(name, new RegExp(item.pattern))
+  for (const name of [
+    'Get',
+    '/shop.v1.Orders/Get',
+    'shop.v1.Orders/*',
+    'shop..Orders/Get',
+    'a/b/c',
+    '1a/b',
+    'a/',
+    ''
+  ])
+    t.notMatch(name, new RegExp(item.pattern))
 })

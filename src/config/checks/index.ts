@@ -9,6 +9,7 @@ import { checkOverlaps } from './overlaps.ts'
 import { checkPluginOptions } from './plugin-options.ts'
 import { checkRewrites } from './rewrites.ts'
 import { checkRouteUpstreams } from './route-upstreams.ts'
+import { checkRpcTransport } from './rpc-transport.ts'
 import { checkSecrets } from './secrets.ts'
 import { checkSignedIdentity } from './signed-identity.ts'
 import { checkTls } from './tls.ts'
@@ -26,6 +27,7 @@ export const checks: readonly Check[] = [
   checkRewrites,
   checkOverlaps,
   checkRouteUpstreams,
+  checkRpcTransport,
   checkAccess,
   checkPluginOptions,
   checkSecrets,

@@ -20,16 +20,39 @@ export const checkMatches: Check = ({ config, report }) => {
     checkHosts(match, path, report)
     checkMethods(match, path, report)
     checkHeaders(match, path, report)
-    if (match.service !== undefined && match.protocol !== 'grpc') {
+    if (match.protocol === 'grpc') {
+      checkRpcs(match, path, report)
+      continue
+    }
+    if (match.service !== undefined)
       report([...path, 'service'], 'is for gRPC only', 'add protocol: grpc, or use path')
-    }
-    if (grpcWeb && match.protocol !== 'grpc') {
+    if (grpcWeb)
       report(['routes', name, 'grpcWeb'], 'is for gRPC only', 'add match.protocol: grpc, or remove it')
-    }
   }
 }
 
-function checkHosts(match: MatchConfig, path: Path, report: CheckContext['report']): void {
+/** A gRPC call is a POST to `/package.Service/Method`. */
+function checkRpcs({ methods, path: called, service }: MatchConfig, path: Path, report: Report): void {
+  if (methods.length > 0)
+    report([...path, 'methods'], 'stands beside protocol: grpc', 'remove it: every call is a POST')
+  if (service === undefined) return
+  if (!/^[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*$/.test(service))
+    report(
+      [...path, 'service'],
+      `${show(service)} is not a service`,
+      'write its full name, e.g. shop.v1.Orders'
+    )
+  if (called !== undefined)
+    report(
+      [...path, 'path'],
+      'stands beside service',
+      'keep service, or write the path as /package.Service/Method'
+    )
+}
+
+type Report = CheckContext['report']
+
+function checkHosts(match: MatchConfig, path: Path, report: Report): void {
   for (const [index, host] of match.hosts.entries()) {
     const at = [...path, 'hosts', index]
     if (/^[^[]*:\d+$/.test(host))

@@ -13,11 +13,6 @@ interface Unsupported {
 /** Keys of the language that this version does not act on. They are refused, never ignored. This list only shrinks. */
 const unsupported: readonly Unsupported[] = [
   {
-    what: 'gRPC',
-    remedy: 'remove the route',
-    find: config => routesWhere(config, 'grpc')
-  },
-  {
     what: 'WebSocket',
     remedy: 'remove the route',
     find: config => routesWhere(config, 'websocket')

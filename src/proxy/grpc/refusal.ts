@@ -1,6 +1,7 @@
 import type { OutgoingHttpHeaders } from 'node:http'
 import type { Refusal } from '../../errors.ts'
 import type { Exchange } from '../../exchange.ts'
+import { rpcKindOf, toWeb } from './content-type.ts'
 import { grpcStatusOf } from './status.ts'
 
 type Headers = Readonly<Record<string, number | string | string[] | undefined>>
@@ -8,8 +9,10 @@ type Headers = Readonly<Record<string, number | string | string[] | undefined>>
 /** HTTP knows these of an answer with a problem document; a gRPC answer has no such body. */
 const notMetadata = new Set(['content-type', 'content-length', 'allow'])
 
-/** Content types of gRPC-Web are answered in their own kind. */
-const webType = /^application\/grpc-web(?:-text)?(?=[+;]|$)/i
+/** Whether the client of a call understands an answer of gRPC: over HTTP/1 only that of a browser does. */
+export function readsRpcStatus({ request, stream }: Exchange): boolean {
+  return stream !== null || isWeb(request.headers['content-type'])
+}
 
 /**
  * Refuses a gRPC call: 200 and trailers alone (PROTOCOL-HTTP2.md, "Trailers-Only"), with the title and the reason of the
@@ -17,13 +20,14 @@ const webType = /^application\/grpc-web(?:-text)?(?=[+;]|$)/i
  */
 export function refuseRpc(exchange: Exchange, refusal: Refusal, kept: Headers | null): void {
   const { request, response } = exchange
-  const status = grpcStatusOf(refusal.reason)
+  const kind = rpcKindOf(request.headers['content-type'])
+  const status = statusOfRefusal(refusal)
   exchange.grpcStatus = status
-  const web = webType.exec(request.headers['content-type'] ?? '')
   const last = {
-    'content-type': web === null ? 'application/grpc' : `${web[0].toLowerCase()}+proto`,
+    // Content types of gRPC-Web are answered in their own kind.
+    'content-type': kind === null || kind === 'grpc' ? 'application/grpc' : toWeb('application/grpc', kind),
     'grpc-status': String(status),
-    'grpc-message': `${refusal.title} (${refusal.reason})`,
+    'grpc-message': messageOf(refusal),
     'x-request-id': exchange.requestId
   }
   response.statusCode = 200
@@ -33,6 +37,20 @@ export function refuseRpc(exchange: Exchange, refusal: Refusal, kept: Headers | 
     // A plugin has set a header that cannot be sent. The refusal can.
     send(exchange, last)
   }
+}
+
+export function statusOfRefusal(refusal: Refusal): number {
+  return refusal.grpcStatus ?? grpcStatusOf(refusal.reason)
+}
+
+/** `grpc-message`: words of the catalogue, which are ASCII and need no escapes. */
+export function messageOf({ title, reason }: Refusal): string {
+  return `${title} (${reason})`
+}
+
+function isWeb(contentType: string | undefined): boolean {
+  const kind = rpcKindOf(contentType)
+  return kind === 'web' || kind === 'web-text'
 }
 
 function send({ stream, response }: Exchange, headers: OutgoingHttpHeaders): void {

@@ -1,3 +1,4 @@
+import { constants } from 'node:http2'
 import type { Reason } from '../../errors.ts'
 
 /** Status codes of gRPC (google/rpc/code.proto), by the names that its documents use. */
@@ -24,6 +25,7 @@ export type GrpcStatus = (typeof grpcStatus)[keyof typeof grpcStatus]
 
 const {
   CANCELLED,
+  UNKNOWN,
   DEADLINE_EXCEEDED,
   PERMISSION_DENIED,
   RESOURCE_EXHAUSTED,
@@ -75,4 +77,43 @@ const byReason: Readonly<Record<Reason, GrpcStatus>> = Object.freeze({
 /** The gRPC status of a refusal. */
 export function grpcStatusOf(reason: Reason): GrpcStatus {
   return byReason[reason]
+}
+
+/** What an answer of HTTP means to gRPC that has no status of its own (http-grpc-status-mapping.md). */
+const byHttpStatus: Readonly<Record<number, GrpcStatus>> = Object.freeze({
+  400: INTERNAL,
+  401: UNAUTHENTICATED,
+  403: PERMISSION_DENIED,
+  404: UNIMPLEMENTED,
+  429: UNAVAILABLE,
+  502: UNAVAILABLE,
+  503: UNAVAILABLE,
+  504: UNAVAILABLE
+})
+
+export function grpcStatusOfHttp(status: number): GrpcStatus {
+  return byHttpStatus[status] ?? UNKNOWN
+}
+
+/** What the reset of a stream means (PROTOCOL-HTTP2.md, "HTTP2 Transport Mapping"); the rest are INTERNAL. */
+const byReset: Readonly<Record<number, GrpcStatus>> = Object.freeze({
+  [constants.NGHTTP2_REFUSED_STREAM]: UNAVAILABLE,
+  [constants.NGHTTP2_CANCEL]: CANCELLED,
+  [constants.NGHTTP2_ENHANCE_YOUR_CALM]: RESOURCE_EXHAUSTED,
+  [constants.NGHTTP2_INADEQUATE_SECURITY]: PERMISSION_DENIED
+})
+
+/** @param code of the RST_STREAM frame (RFC 9113, 7) */
+export function grpcStatusOfReset(code: number): GrpcStatus {
+  return byReset[code] ?? INTERNAL
+}
+
+/**
+ * The value of a `grpc-status` field; null where it is no number. A client takes a number that it does not know for UNKNOWN, and so
+ * do we.
+ */
+export function readGrpcStatus(value: string): GrpcStatus | null {
+  if (!/^[0-9]{1,10}$/.test(value)) return null
+  const status = Number(value)
+  return status <= UNAUTHENTICATED ? (status as GrpcStatus) : UNKNOWN
 }

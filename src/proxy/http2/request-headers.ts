@@ -35,7 +35,8 @@ export function requestHeaders(target: RequestTarget, fields: readonly string[])
   return list
 }
 
-function sendable(value: string, name: string): string {
+/** A value as HTTP/2 may say it. Throws where it has none: Node would hand on whatever stands in it. */
+export function sendable(value: string, name: string): string {
   if (!faultyValue.test(value)) return value
   const trimmed = value.replaceAll(/^[\t ]+|[\t ]+$/g, '')
   if (faultyValue.test(trimmed)) throw new errors.InvalidArgumentError(`invalid ${name} header`)

@@ -47,6 +47,9 @@ const lastStream = 2 ** 30
  */
 const maxCancelled = 400
 
+/** Milliseconds that a closed session waits for the upstream to close the connection. */
+export const lingerTimeout = 5000
+
 /** PING and SETTINGS frames between two looks. Each costs an answer: more is a flood. */
 const maxNoise = 1000
 
@@ -116,6 +119,8 @@ export class UpstreamSession {
     session.on('goaway', () => this.retire())
     session.once('close', () => this.#closed())
     session.unref()
+    // Node waits for the peer's FIN without end, and an upstream that has said GOAWAY need not send one.
+    socket.once('finish', () => this.#linger())
     // The kernel finds out that the peer is gone while nothing is said.
     socket.setKeepAlive(true, tickInterval)
     this.#look()
@@ -158,6 +163,8 @@ export class UpstreamSession {
 
   destroy(error?: Error): void {
     this.#session.destroy(error)
+    // A session that was closed gently is destroyed before its connection is.
+    this.#socket.destroy()
   }
 
   #settled(maxConcurrentStreams: number | undefined): void {
@@ -178,6 +185,11 @@ export class UpstreamSession {
     this.open--
     if (stream.rstCode === constants.NGHTTP2_CANCEL && ++this.#cancelled >= maxCancelled) this.retire()
     if (this.isUsable && this.room > 0) this.#listener.onRoom(this)
+  }
+
+  #linger(): void {
+    this.#timers.clearTimeout(this.#timer)
+    this.#timer = this.#timers.setTimeout(() => this.#socket.destroy(), lingerTimeout)
   }
 
   #closed(): void {
