@@ -9,6 +9,7 @@ import headers from './headers.ts'
 import ipFilter from './ip-filter.ts'
 import jwt from './jwt.ts'
 import metrics from './metrics.ts'
+import oidc from './oidc.ts'
 import protocol from './protocol.ts'
 import rateLimit from './rate-limit.ts'
 import requestId from './request-id.ts'
@@ -25,6 +26,7 @@ export const builtins = [
   ipFilter,
   jwt,
   metrics,
+  oidc,
   protocol,
   rateLimit,
   requestId

@@ -8,6 +8,8 @@ import { processEnvironment, type Upstream } from './proxy/upstream.ts'
 import { UpstreamRegistry } from './proxy/upstream-registry.ts'
 import type { Registry } from './registry.ts'
 import type { RouteServices } from './route/build.ts'
+import { SessionRegistry } from './session/registry.ts'
+import type { Sessions } from './session/sessions.ts'
 import { IdentityKeyRegistry, type IdentityKeys } from './signed-identity/registry.ts'
 import type { IdentitySigner } from './signed-identity/signer.ts'
 import type { LimitStore } from './store/contract.ts'
@@ -25,6 +27,7 @@ export class Services {
   readonly limits: LimitStore
   readonly issuers: IssuerRegistry
   readonly upstreams: UpstreamRegistry
+  readonly sessions: SessionRegistry
   readonly caches = new Map<string, PluginCache<unknown>>()
   readonly #env: Environment
   readonly #identityKeys = new IdentityKeyRegistry()
@@ -35,6 +38,12 @@ export class Services {
     this.registry = registry
     this.limits = new MemoryLimitStore()
     this.issuers = new IssuerRegistry({ log, metrics: issuerMetrics(registry) })
+    this.sessions = new SessionRegistry({
+      log,
+      registry,
+      issuers: this.issuers,
+      readSecret: ref => readSecret(ref, env)
+    })
     this.upstreams = new UpstreamRegistry(registry, processEnvironment(log))
   }
 
@@ -60,7 +69,8 @@ export class Services {
   forRoutes(
     config: Config,
     plugins: ReadonlyMap<string, GatewayPlugin>,
-    signer: IdentitySigner | null
+    signer: IdentitySigner | null,
+    sessions: Sessions | null
   ): RouteServices {
     const isTrusted = trustFunction(config.trustedProxies)
     return {
@@ -71,6 +81,7 @@ export class Services {
       plugins,
       isTrusted,
       signer,
+      sessions,
       issuer: name => {
         const settings = config.issuers[name]
         if (settings === undefined) throw new Error(`there is no issuer "${name}"`)
@@ -97,7 +108,7 @@ export class Services {
 
   async close(): Promise<void> {
     this.issuers.close()
-    await Promise.all([this.upstreams.close(), this.limits.close()])
+    await Promise.all([this.upstreams.close(), this.limits.close(), this.sessions.close()])
   }
 }
 

@@ -5,6 +5,7 @@ import type { Identity } from '../identity.ts'
 import type { IssuerVerifier } from '../issuer/keys.ts'
 import type { Logger } from '../log.ts'
 import type { OutcomeListener, Protocol } from '../outcome.ts'
+import type { BrowserSignIn } from '../session/browser.ts'
 import type { LimitStore } from '../store/contract.ts'
 
 /** The phases, in the order in which they run; inside a phase the order is the YAML's. */
@@ -81,6 +82,8 @@ export interface PluginGateway {
   readonly fetch: typeof globalThis.fetch
   /** The verifier of an issuer of the configuration; one per issuer and process. */
   issuer(name: string): IssuerVerifier
+  /** Sign-in of people in browsers with an issuer of the configuration that has a client. */
+  signIn(issuer: string): BrowserSignIn
   /** Another plugin, for one whose options are uses of others (`composes`). */
   plugin(use: PluginUse): ComposedPlugin
   /** Where rate limits are counted; one per process. */
@@ -160,6 +163,8 @@ export interface RequestGateway {
   readonly startTime: number
   /** Service and method of a gRPC call; null for other protocols, and for a path that names no method. */
   readonly rpc: Rpc | null
+  /** Whether the request has a session cookie of the gateway, good or bad. */
+  readonly carriesSession: boolean
   /** Set by the `authenticate` plugin that accepts the request. A route that is not public is never proxied without. */
   identity: Identity | null
   /** Parameters of the match's path, decoded. */

@@ -14,6 +14,7 @@ import { compileLocation, compileRewrite } from '../proxy/rewrite.ts'
 import type { ProxyHook, ProxyTarget } from '../proxy/target.ts'
 import { type Upstream, unusedClient } from '../proxy/upstream.ts'
 import type { Cell, Registry } from '../registry.ts'
+import type { Sessions } from '../session/sessions.ts'
 import type { IdentitySigner } from '../signed-identity/signer.ts'
 import type { Matchable } from './match.ts'
 
@@ -37,6 +38,8 @@ export interface RouteServices extends PluginServices {
   isTrusted: (address: string) => boolean
   /** Null where the configuration has no key. */
   readonly signer: IdentitySigner | null
+  /** Null where the configuration has no sign-in. */
+  readonly sessions: Sessions | null
   readonly plugins: ReadonlyMap<string, GatewayPlugin>
 }
 
@@ -146,6 +149,7 @@ function pluginRoute(route: BuiltRoute, services: RouteServices) {
     methods: route.methods,
     outcomeListeners: route.outcomeListeners,
     issuer: services.issuer,
+    sessions: services.sessions,
     plugins: services.plugins
   }
 }
@@ -166,6 +170,7 @@ async function registerProxy(
     location: compileLocation(upstream.config.endpoints, path, config.rewrite?.path),
     forward: {
       preserveHost: config.rewrite?.host === 'preserve',
+      sessionCookie: services.sessions?.options.cookie.name ?? null,
       signIdentity: services.signer?.for(upstream.name) ?? null,
       isTrusted: services.isTrusted
     },

@@ -11,6 +11,7 @@ import { checkRewrites } from './rewrites.ts'
 import { checkRouteUpstreams } from './route-upstreams.ts'
 import { checkRpcTransport } from './rpc-transport.ts'
 import { checkSecrets } from './secrets.ts'
+import { checkSignIn } from './sign-in.ts'
 import { checkSignedIdentity } from './signed-identity.ts'
 import { checkTls } from './tls.ts'
 import { checkUnsupported } from './unsupported.ts'
@@ -33,5 +34,6 @@ export const checks: readonly Check[] = [
   checkSecrets,
   checkTls,
   checkSignedIdentity,
+  checkSignIn,
   checkUnsupported
 ]

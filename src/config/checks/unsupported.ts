@@ -26,19 +26,6 @@ const unsupported: readonly Unsupported[] = [
         .map(([name]) => ['routes', name, 'upstreams'])
   },
   {
-    what: 'the gateway as a client of an issuer',
-    remedy: 'remove client',
-    find: config =>
-      Object.entries(config.issuers)
-        .filter(([, issuer]) => issuer.client)
-        .map(([name]) => ['issuers', name, 'client'])
-  },
-  {
-    what: 'sign-in sessions',
-    remedy: 'remove session',
-    find: config => (config.session ? [['session']] : [])
-  },
-  {
     what: 'Redis',
     remedy: 'remove redis: limits then count per replica',
     find: config => (config.redis ? [['redis']] : [])
