@@ -144,10 +144,12 @@ export class OidcClient {
     // OpenID Connect Core, 12.2: it is the same person still.
     if (subject === null || (expectedSubject !== null && subject !== expectedSubject))
       throw new SignInRefused('sub is another one')
-    const hasUserInfo = configuration.serverMetadata().userinfo_endpoint !== undefined
-    const userInfo = hasUserInfo
-      ? await openid.fetchUserInfo(configuration, tokens.access_token, subject)
-      : undefined
+    const userInfo = await this.#userInfo(
+      configuration,
+      tokens.access_token,
+      subject,
+      expectedSubject !== null
+    )
     const lifetime = tokens.expiresIn()
     return {
       subject,
@@ -157,6 +159,22 @@ export class OidcClient {
       idToken: tokens.id_token ?? null,
       refreshToken: tokens.refresh_token ?? null,
       expiresAt: lifetime === undefined ? null : Date.now() + lifetime * 1000
+    }
+  }
+
+  async #userInfo(
+    configuration: openid.Configuration,
+    accessToken: string,
+    subject: string,
+    isRefresh: boolean
+  ): Promise<openid.UserInfoResponse | undefined> {
+    if (configuration.serverMetadata().userinfo_endpoint === undefined) return undefined
+    try {
+      return await openid.fetchUserInfo(configuration, accessToken, subject)
+    } catch (error) {
+      // The refresh token before this one is spent: the new one must not be lost for claims that are known still.
+      if (isRefresh && isOutage(error)) return undefined
+      throw error
     }
   }
 
@@ -251,15 +269,15 @@ async function explained(ask: () => Promise<SignedIn>): Promise<SignedIn> {
   } catch (error) {
     if (error instanceof SignInRefused) throw error
     const { code } = error as { code?: unknown }
-    const isOutage =
-      error instanceof openid.ResponseBodyError
-        ? error.error !== 'invalid_grant'
-        : error instanceof TypeError ||
-          error instanceof openid.WWWAuthenticateChallengeError ||
-          outages.has(code)
     // Not its message: that may hold text of the issuer.
     const what = typeof code === 'string' ? code : (error as Error).name
-    if (isOutage) throw new IssuerUnavailable(what, { cause: error })
+    if (isOutage(error)) throw new IssuerUnavailable(what, { cause: error })
     throw new SignInRefused(what, { cause: error })
   }
+}
+
+function isOutage(error: unknown): boolean {
+  if (error instanceof openid.ResponseBodyError) return error.error !== 'invalid_grant'
+  if (error instanceof TypeError || error instanceof openid.WWWAuthenticateChallengeError) return true
+  return outages.has((error as { code?: unknown }).code)
 }

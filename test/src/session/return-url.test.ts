@@ -1,5 +1,6 @@
 import t from 'tap'
 import { safeReturnUrl } from '../../../src/session/return-url.ts'
+import { hostileReturnUrls as hostile } from '../../fixtures/return-urls.ts'
 
 const fine = [
   '/',
@@ -15,100 +16,12 @@ const fine = [
   '/oauth2-docs/'
 ]
 
-export const hostile = [
-  '',
-  'a',
-  'evil.example',
-  'evil.example/a',
-  '//evil.example',
-  '///evil.example',
-  '////evil.example',
-  '//evil.example/a?b',
-  '//user@evil.example',
-  '//127.0.0.1',
-  '//[::1]/',
-  '//%65vil.example',
-  '/\\evil.example',
-  '\\\\evil.example',
-  '\\/evil.example',
-  '/\\/evil.example',
-  '/a\\b',
-  '/a?b\\c',
-  '/%2f%2fevil.example',
-  '/%2Fevil.example',
-  '/%2f/evil.example',
-  '/%5cevil.example',
-  '/%5Cevil.example',
-  '/%252f%252fevil.example',
-  '%2f%2fevil.example',
-  '/a//evil.example',
-  '/.//evil.example',
-  '/..//evil.example',
-  '/../evil',
-  '/./evil',
-  '/%2e%2e/evil',
-  '/%2e/evil',
-  '/a/..',
-  '/\tevil',
-  '/\t/evil.example',
-  '/\n/evil.example',
-  '/\r\nset-cookie: a=b',
-  '/%0d%0aset-cookie:%20a=b',
-  '/%00',
-  '/\0',
-  '/a b',
-  ' /a',
-  '\t//evil.example',
-  '/a#//evil.example',
-  '/a?b#c',
-  '#a',
-  '?a=b',
-  'http://evil.example',
-  'https://evil.example/',
-  'HTTPS://evil.example/',
-  'https:evil.example',
-  'https:/evil.example',
-  'https:///evil.example',
-  'http:\\\\evil.example',
-  'http://127.0.0.1:1/',
-  'http://user:secret@127.0.0.1/',
-  'javascript:alert(1)',
-  'JaVaScRiPt:alert(1)',
-  'java\nscript:alert(1)',
-  '/javascript:alert(1)//\n',
-  'data:text/html,<script>alert(1)</script>',
-  'vbscript:a',
-  'file:///etc/passwd',
-  'blob:https://evil.example/1',
-  'ftp://evil.example',
-  'about:blank',
-  '/;//evil.example',
-  '/a;b',
-  '/é',
-  '/\u2028evil',
-  '/\uff0f\uff0fevil.example',
-  '/．．/',
-  '/"><script>',
-  "/a?b='",
-  '/a?b="',
-  '/a?<b>',
-  '/%',
-  '/%zz',
-  '/%c0%af',
-  '/%ff',
-  '/%61',
-  '/oauth2/',
-  '/oauth2/sign-out',
-  '/oauth2/callback?code=a&state=b',
-  `/${'a'.repeat(5000)}`
-]
-
 t.test('a path of this host is where a person gets back to', async t => {
   for (const url of fine) t.equal(safeReturnUrl(url), url)
 })
 
 t.test('every other return URL leads to the front page', async t => {
   t.ok(hostile.length >= 60)
-  for (const url of hostile) t.equal(safeReturnUrl(url), '/', JSON.stringify(url).slice(0, 80))
+  for (const [row, url] of hostile.entries()) t.equal(safeReturnUrl(url), '/', `row ${row}`)
   t.equal(safeReturnUrl(null), '/')
 })
