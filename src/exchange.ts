@@ -9,6 +9,7 @@ import type { Logger } from './log.ts'
 import { type Outcome, type OutcomeListener, type Protocol, RequestOutcome } from './outcome.ts'
 import type { MessageLimits, RequestGateway, Rpc } from './plugin/define.ts'
 import { takeParameter } from './query.ts'
+import { cookieValues } from './session/cookie.ts'
 import { continueTrace, type TraceContext } from './trace.ts'
 
 const kExchange = Symbol('sallyport.exchange')
@@ -60,6 +61,8 @@ export interface ExchangeObserver {
   /** After the route's own listeners. */
   ended(exchange: Exchange, outcome: Outcome): void
   readonly log: Logger
+  /** Name of the gateway's session cookie; null or left out where nobody signs in. */
+  readonly sessionCookie?: string | null
 }
 
 /**
@@ -152,6 +155,13 @@ export class Exchange implements RequestGateway {
     this.params = params
     this.maxBody = maxBody
     route.inFlight.value++
+  }
+
+  get carriesSession(): boolean {
+    const { sessionCookie } = this.observer
+    return (
+      typeof sessionCookie === 'string' && cookieValues(this.request.headers.cookie, sessionCookie).length > 0
+    )
   }
 
   get traceId(): string {

@@ -17,6 +17,7 @@ import type { BuiltRoute } from './route/build.ts'
 import { RouteTable } from './route/match.ts'
 import { protocolOf, refusalOfUnmatched } from './route/protocol.ts'
 import { type Services, trustFunction } from './services.ts'
+import type { Sessions } from './session/sessions.ts'
 
 /** Those that get a label of their own, as in plugins/metrics.ts: a client cannot make series. */
 const methods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
@@ -33,6 +34,7 @@ export class Generation implements ExchangeObserver {
   readonly hash: string
   readonly routes: readonly BuiltRoute[]
   readonly log: Logger
+  readonly sessionCookie: string | null
   readonly #app: FastifyInstance
   readonly #services: Services
   readonly #table: RouteTable<BuiltRoute>
@@ -48,9 +50,11 @@ export class Generation implements ExchangeObserver {
     app: FastifyInstance,
     routes: readonly BuiltRoute[],
     services: Services,
-    own: readonly string[]
+    own: readonly string[],
+    sessions: Sessions | null
   ) {
     this.#own = own
+    this.sessionCookie = sessions?.options.cookie.name ?? null
     this.config = config
     this.hash = hash
     this.routes = routes
