@@ -11,6 +11,7 @@ import introspection from './introspection.ts'
 import ipFilter from './ip-filter.ts'
 import jwt from './jwt.ts'
 import metrics from './metrics.ts'
+import mtls from './mtls.ts'
 import protocol from './protocol.ts'
 import rateLimit from './rate-limit.ts'
 import requestId from './request-id.ts'
@@ -29,6 +30,7 @@ export const builtins = [
   ipFilter,
   jwt,
   metrics,
+  mtls,
   protocol,
   rateLimit,
   requestId
