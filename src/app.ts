@@ -44,7 +44,8 @@ export async function buildApp(
     routes.push(describeRoute(name, route, config, upstream, chain, services.registry))
   }
   const identityKeys = await services.identityKeys(config)
-  const routeServices = services.forRoutes(config, plugins, identityKeys?.signer ?? null)
+  const redis = await services.redis(config)
+  const routeServices = services.forRoutes(config, plugins, identityKeys?.signer ?? null, redis)
   try {
     for (const route of routes) await registerRoute(app, route, routeServices)
     if (identityKeys !== null) await app.register(jwksRoutes, { jwks: () => identityKeys.jwks() })

@@ -11,6 +11,7 @@ import type { Identity } from './identity.ts'
 import type { Logger } from './log.ts'
 import { type Outcome, type OutcomeListener, type Protocol, RequestOutcome } from './outcome.ts'
 import type { MessageLimits, RequestGateway, Rpc } from './plugin/define.ts'
+import { takeParameter } from './query.ts'
 import { continueTrace, type TraceContext } from './trace.ts'
 
 const kExchange = Symbol('sallyport.exchange')
@@ -92,9 +93,10 @@ export class Exchange implements RequestGateway {
   upstreamHeaders: Readonly<Record<string, string | null>> | null = null
   removeResponseHeaders: readonly string[] | null = null
   messageLimits: MessageLimits | null = null
+  ownSubprotocol: string | null = null
 
-  /** The target as the client sent it: path and query. */
-  readonly target: string
+  /** The target as the client sent it, path and query, but for what a plugin has taken out of the query. */
+  target: string
   route: ExchangeRoute | null = null
   /** How many plugins of the chain have let the request pass; the next one is the one that refuses or fails. */
   passed = 0
@@ -108,7 +110,9 @@ export class Exchange implements RequestGateway {
   bytesOut = 0
   /** What the client of a gRPC call was told (`grpc-status`). */
   grpcStatus: number | null = null
-  /** With what a WebSocket was closed (RFC 6455, 7.4). */
+  /** The gateway is leaving: what has not called its upstream yet does not begin to. */
+  isLeaving = false
+  /** With what a WebSocket was closed (RFC 6455, 7.4); null: it was never open. */
   closeCode: number | null = null
   ended = false
   /** The plugin whose hook runs, where `passed` does not tell: a later one (`preHandler`, `onSend`, …), or one inside another. */
@@ -174,6 +178,13 @@ export class Exchange implements RequestGateway {
     this.#set = set
   }
 
+  takeQuery(name: string): readonly string[] {
+    const { rest, values } = takeParameter(this.target, name)
+    this.target = rest
+    if (values.length > 0) this.request.url = rest
+    return values
+  }
+
   onEnd(listener: () => void): void {
     if (this.ended) {
       listener()
@@ -189,6 +200,12 @@ export class Exchange implements RequestGateway {
     this.reason = reason
     this.plugin = plugin
     this.detail = detail
+  }
+
+  /** The gateway goes: whatever is under way is told so, if it has words for it. */
+  leave(): void {
+    this.isLeaving = true
+    this.call?.leave?.()
   }
 
   /** The status is out already: only a broken connection, or a broken stream, says that the answer is not whole. */
@@ -220,6 +237,12 @@ export class Exchange implements RequestGateway {
     return this.response.writableFinished && (this.stream === null || this.stream.rstCode === 0)
   }
 
+  get #status(): number {
+    // The WebSocket library has written that answer.
+    if (this.closeCode !== null) return 101
+    return this.response.headersSent ? this.response.statusCode : 499
+  }
+
   #tell(listener: OutcomeListener | (() => void), outcome: Outcome): void {
     try {
       listener(outcome)
@@ -241,7 +264,7 @@ export class Exchange implements RequestGateway {
       host: headers.host ?? '',
       path: query === -1 ? this.target : this.target.slice(0, query),
       clientIp: this.clientIp,
-      status: this.response.headersSent ? this.response.statusCode : 499,
+      status: this.#status,
       reason: this.reason,
       plugin: this.plugin,
       detail: this.detail,

@@ -224,6 +224,7 @@ export class Gateway {
     if (!inTime) {
       const underWay = this.#listener?.underWay ?? 0
       this.log.warn({ underWay }, 'the drain deadline has passed: ending what is under way')
+      await this.#listener?.cut()
     }
     await this.close()
     return inTime

@@ -8,6 +8,10 @@ import { type Env, readEnv } from './config/env.ts'
 import { PluginLoadError } from './plugin/load.ts'
 import { packageFile, version } from './version.ts'
 
+// Short buffers are cut from shared ones, of 64 KiB since Node 25: the four bytes of a frame's head that wait for a slow
+// client kept 64 KiB each. This is what it was before.
+Buffer.poolSize = 8192
+
 /** Exit codes: public interface, and part of `--help`. */
 const exitCodes = Object.freeze({ ok: 0, failed: 1, badConfig: 2, usage: 64 })
 

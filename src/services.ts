@@ -16,6 +16,10 @@ import { IdentityKeyRegistry, type IdentityKeys } from './signed-identity/regist
 import type { IdentitySigner } from './signed-identity/signer.ts'
 import type { LimitStore } from './store/contract.ts'
 import { MemoryLimitStore } from './store/memory.ts'
+import { RedisLimitStore } from './store/redis.ts'
+import type { RedisClient } from './store/redis-client.ts'
+import { RedisRegistry } from './store/redis-registry.ts'
+import { SharedLimitStore } from './store/shared.ts'
 import { processTimers } from './timers.ts'
 
 type Environment = Readonly<Record<string, string | undefined>>
@@ -27,6 +31,7 @@ type Environment = Readonly<Record<string, string | undefined>>
 export class Services {
   readonly log: Logger
   readonly registry: Registry
+  /** Counts of this replica. */
   readonly limits: LimitStore
   readonly issuers: IssuerRegistry
   readonly upstreams: UpstreamRegistry
@@ -35,6 +40,9 @@ export class Services {
   readonly files: FileWatching
   readonly #env: Environment
   readonly #identityKeys = new IdentityKeyRegistry()
+  readonly #redis: RedisRegistry
+  /** Which connection a configuration uses: the URL is a secret that may change behind its reference. */
+  readonly #redisOf = new WeakMap<Config, RedisClient>()
 
   constructor(
     log: Logger,
@@ -47,6 +55,7 @@ export class Services {
     this.log = log
     this.registry = registry
     this.limits = new MemoryLimitStore()
+    this.#redis = new RedisRegistry(log)
     this.issuers = new IssuerRegistry({ log, metrics: issuerMetrics(registry) })
     this.upstreams = new UpstreamRegistry(registry, processEnvironment(log))
   }
@@ -69,17 +78,26 @@ export class Services {
     })
   }
 
+  /** The connection to what replicas share; null where the configuration has none. Redis need not be there. */
+  async redis(config: Config): Promise<RedisClient | null> {
+    if (config.redis === undefined) return null
+    const client = await this.#redis.get(await readSecret(config.redis.url, this.#env))
+    this.#redisOf.set(config, client)
+    return client
+  }
+
   /** What the routes of one configuration get. */
   forRoutes(
     config: Config,
     plugins: ReadonlyMap<string, GatewayPlugin>,
-    signer: IdentitySigner | null
+    signer: IdentitySigner | null,
+    redis: RedisClient | null = null
   ): RouteServices {
     const isTrusted = trustFunction(config.trustedProxies)
     return {
       log: this.log,
       registry: this.registry,
-      limits: this.limits,
+      limits: this.#limitsOf(config, redis),
       caches: this.caches,
       shared: this.shared,
       files: this.files,
@@ -127,12 +145,24 @@ export class Services {
     for (const key of this.caches.keys()) {
       if (!routes.has(key.slice(0, key.indexOf('/')))) this.caches.delete(key)
     }
+    await this.#redis.retain(new Set(configs.flatMap(config => this.#redisOf.get(config) ?? [])))
     await this.upstreams.retain(upstreams)
   }
 
   async close(): Promise<void> {
     this.issuers.close()
-    await Promise.all([this.upstreams.close(), this.limits.close(), this.shared.close()])
+    await Promise.all([this.upstreams.close(), this.limits.close(), this.#redis.close(), this.shared.close()])
+  }
+
+  #limitsOf({ redis }: Config, client: RedisClient | null): LimitStore {
+    if (redis === undefined || client === null) return this.limits
+    return new SharedLimitStore({
+      shared: new RedisLimitStore(client),
+      isUp: () => client.isUp,
+      local: this.limits,
+      onError: redis.onError,
+      errors: this.registry.number('rate_limit_store_errors_total').child('redis')
+    })
   }
 }
 

@@ -205,6 +205,16 @@ export interface RequestGateway {
   removeResponseHeaders: readonly string[] | null
   /** Limits of the messages of a gRPC call or a WebSocket; null: the gateway's own. A frozen object made at build time. */
   messageLimits: MessageLimits | null
+  /**
+   * WebSocket: the subprotocol that a client is told when the upstream chooses none; null at first. For a plugin that takes a
+   * credential out of the offer: a browser wants one of its offers chosen.
+   */
+  ownSubprotocol: string | null
+  /**
+   * Takes a parameter out of the query, for what must not reach the upstream.
+   * @returns its values, decoded; empty when there is none
+   */
+  takeQuery(name: string): readonly string[]
   /** Another request id than the gateway's own, for logs and the upstream. */
   useRequestId(id: string): void
   /** Called once when this request ends, after the route's outcome listeners; at once when it has ended already. */

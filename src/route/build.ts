@@ -12,8 +12,9 @@ import { createPluginGateway, type PluginRoute, type PluginServices } from '../p
 import { createGrpcHook } from '../proxy/grpc.ts'
 import { createProxyHook } from '../proxy/http.ts'
 import { compileLocation, compileRewrite } from '../proxy/rewrite.ts'
-import type { ProxyHook, ProxyTarget } from '../proxy/target.ts'
+import type { ProxyHook, ProxyTarget, SocketCounters } from '../proxy/target.ts'
 import { type Upstream, unusedClient } from '../proxy/upstream.ts'
+import { createWebSocketHook } from '../proxy/websocket.ts'
 import type { Cell, Registry } from '../registry.ts'
 import type { IdentitySigner } from '../signed-identity/signer.ts'
 import type { Matchable } from './match.ts'
@@ -46,11 +47,7 @@ export interface RouteServices extends PluginServices {
 const proxies: Readonly<Record<Protocol, (target: ProxyTarget) => ProxyHook>> = {
   http: createProxyHook,
   grpc: createGrpcHook,
-  websocket: notYet
-}
-
-function notYet(): ProxyHook {
-  throw new Error('this version has no proxy for the protocol')
+  websocket: createWebSocketHook
 }
 
 const deciding: ReadonlySet<Phase> = new Set(['guard', 'authenticate', 'authorize', 'limit'])
@@ -186,7 +183,8 @@ async function registerProxy(
     viaReply,
     upstreamDuration: registry.histogram('upstream_request_duration_seconds').child(upstream.name),
     upstreamErrors: (reason: Reason) => registry.number('upstream_errors_total').child(upstream.name, reason),
-    retried: () => registry.number('retries_total').child(upstream.name)
+    retried: () => registry.number('retries_total').child(upstream.name),
+    sockets: route.protocol === 'websocket' ? socketCounters(route.name, registry) : null
   })
   await context.register(httpProxy, {
     upstream: upstream.config.endpoints[0] as string,
@@ -195,4 +193,13 @@ async function registerProxy(
     undici: unusedClient(upstream) as never,
     preHandler: proxyRequest as never
   })
+}
+
+function socketCounters(route: string, registry: Registry): SocketCounters {
+  const messages = registry.number('websocket_messages_total')
+  return {
+    connections: registry.number('websocket_connections').child(route),
+    messagesIn: messages.child(route, 'in'),
+    messagesOut: messages.child(route, 'out')
+  }
 }

@@ -13,11 +13,6 @@ interface Unsupported {
 /** Keys of the language that this version does not act on. They are refused, never ignored. This list only shrinks. */
 const unsupported: readonly Unsupported[] = [
   {
-    what: 'WebSocket',
-    remedy: 'remove the route',
-    find: config => routesWhere(config, 'websocket')
-  },
-  {
     what: 'weighted upstreams',
     remedy: 'write upstream: and one name',
     find: config =>
@@ -29,11 +24,6 @@ const unsupported: readonly Unsupported[] = [
     what: 'sign-in sessions',
     remedy: 'remove session',
     find: config => (config.session ? [['session']] : [])
-  },
-  {
-    what: 'Redis',
-    remedy: 'remove redis: limits then count per replica',
-    find: config => (config.redis ? [['redis']] : [])
   }
 ]
 
@@ -41,10 +31,4 @@ export const checkUnsupported: Check = ({ config, report }) => {
   for (const { what, remedy, find } of unsupported) {
     for (const path of find(config)) report(path, `this version does not support ${what}`, remedy)
   }
-}
-
-function routesWhere(config: Config, protocol: string): Path[] {
-  return Object.entries(config.routes)
-    .filter(([, route]) => route.match.protocol === protocol)
-    .map(([name]) => ['routes', name, 'match', 'protocol'])
 }
