@@ -11,6 +11,7 @@ import introspection from './introspection.ts'
 import ipFilter from './ip-filter.ts'
 import jwt from './jwt.ts'
 import metrics from './metrics.ts'
+import mtls from './mtls.ts'
 import oidc from './oidc.ts'
 import protocol from './protocol.ts'
 import rateLimit from './rate-limit.ts'
@@ -30,6 +31,7 @@ export const builtins = [
   ipFilter,
   jwt,
   metrics,
+  mtls,
   oidc,
   protocol,
   rateLimit,

@@ -3,7 +3,15 @@ import type { Refusal, RefusalOptions } from '../src/errors.ts'
 import type { Identity } from '../src/identity.ts'
 import type { IssuerVerifier } from '../src/issuer/keys.ts'
 import type { GatewayPlugin, OptionProblem } from '../src/plugin/define.ts'
-import { type Found, header, readers, type Source, sourceProblems, subprotocol } from './jwt/sources.ts'
+import {
+  carrier,
+  type Found,
+  header,
+  readers,
+  type Source,
+  sourceProblems,
+  subprotocol
+} from './jwt/sources.ts'
 
 export interface JwtOptions {
   issuer?: string
@@ -99,6 +107,13 @@ export default {
       seen.set(issuer, twin ?? name)
     }
     return problems
+  },
+
+  carries({ from }) {
+    if (from !== undefined) return carrier(from)
+    const inHeader = carrier([header])
+    const inWebSocket = carrier([header, subprotocol])
+    return request => (request.gateway.protocol === 'websocket' ? inWebSocket : inHeader)(request)
   },
 
   register(route, options) {

@@ -1,8 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { constants, type ServerHttp2Stream } from 'node:http2'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import type { TLSSocket } from 'node:tls'
 import type { Reason } from './errors.ts'
+import { type ClientCertificate, clientCertificate } from './gate/client-certificate.ts'
 import { resetStream } from './gate/http2-request.ts'
 import type { Identity } from './identity.ts'
 import type { Logger } from './log.ts'
@@ -166,6 +169,12 @@ export class Exchange implements RequestGateway {
 
   get traceId(): string {
     return this.trace.traceId
+  }
+
+  get clientCertificate(): ClientCertificate | null {
+    // Of HTTP/2 it is what is known of the connection, which has the socket of TLS for this.
+    const socket = this.request.socket as Socket & { tls?: TLSSocket | null }
+    return clientCertificate(socket.tls ?? socket)
   }
 
   useRequestId(id: string): void {

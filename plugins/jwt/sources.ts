@@ -98,6 +98,39 @@ function takeCookies({ headers }: FastifyRequest, name: string): readonly string
   return tokens
 }
 
+type Carries = (request: FastifyRequest) => boolean
+
+/** Three parts of base64url, the last one empty in a token that nobody has signed. */
+const jwtShape = /^[\w-]+\.[\w-]+\.[\w-]*$/
+
+/**
+ * Whether a request has a token where one of the sources looks, good or bad; nothing is taken out. In the header only what has
+ * the shape of a JWT counts: other bearer tokens are for other plugins.
+ */
+export function carrier(sources: readonly Source[]): Carries {
+  const looks = sources.map(lookInto)
+  return request => looks.some(look => look(request))
+}
+
+function lookInto(source: Source): Carries {
+  if (source === 'header') return ({ headers }) => jwtShape.test(bearer(headers.authorization ?? '') ?? '')
+  if (source === 'subprotocol') return offersToken
+  if ('cookie' in source) return ({ headers }) => hasCookie(headers.cookie, source.cookie)
+  return ({ url }) => url.includes('?') && new URLSearchParams(url.slice(url.indexOf('?'))).has(source.query)
+}
+
+function offersToken({ headers }: FastifyRequest): boolean {
+  const offers = headers['sec-websocket-protocol']?.split(',').map(offer => offer.trim()) ?? []
+  return offers.some(
+    (offer, at) => offer.startsWith(encodedPrefix) || (offer === marker && at + 1 < offers.length)
+  )
+}
+
+function hasCookie(cookie: string | undefined, name: string): boolean {
+  const pairs = cookie?.split(';') ?? []
+  return pairs.some(pair => pair.includes('=') && pair.slice(0, pair.indexOf('=')).trim() === name)
+}
+
 /** RFC 6265, 4.1.1. */
 function unquoted(value: string): string {
   return value.length > 1 && value.startsWith('"') && value.endsWith('"') ? value.slice(1, -1) : value

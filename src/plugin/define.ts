@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Config, PluginUse, RouteConfig } from '../config/schema.ts'
 import type { Reason, RefusalOptions } from '../errors.ts'
+import type { ClientCertificate } from '../gate/client-certificate.ts'
 import type { Identity } from '../identity.ts'
 import type { TokenIntrospector } from '../issuer/introspector.ts'
 import type { IssuerVerifier } from '../issuer/keys.ts'
@@ -183,6 +184,8 @@ export interface RequestGateway {
   readonly traceId: string
   /** Address of the client: the socket's, or the one that a trusted proxy vouches for. */
   readonly clientIp: string
+  /** Of the connection, verified against `clientCa`; null when the client has shown none. */
+  readonly clientCertificate: ClientCertificate | null
   /** Milliseconds on the clock of `performance.now()`. */
   readonly startTime: number
   /** Service and method of a gRPC call; null for other protocols, and for a path that names no method. */

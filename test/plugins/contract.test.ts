@@ -8,9 +8,11 @@ import cors from '../../plugins/cors.ts'
 import headers from '../../plugins/headers.ts'
 import introspection from '../../plugins/introspection.ts'
 import ipFilter from '../../plugins/ip-filter.ts'
+import mtls from '../../plugins/mtls.ts'
 import protocol from '../../plugins/protocol.ts'
 import rateLimit from '../../plugins/rate-limit.ts'
 import requestId from '../../plugins/request-id.ts'
+import type { ClientCertificate } from '../../src/gate/client-certificate.ts'
 import type { PluginGateway } from '../../src/plugin/define.ts'
 import { type PluginCase, pluginContract } from '../contract/plugin.ts'
 import { identity } from '../fixtures/route.ts'
@@ -22,6 +24,17 @@ function fileOf(text: string): Partial<PluginGateway> {
 
 const apiKeyOf = makeKey()
 const keyFile = `keys: [{ id: ${apiKeyOf.id}, hash: "sha256:${digestOfKey(apiKeyOf.key).toString('hex')}", owner: ann }]`
+
+const certificate: ClientCertificate = {
+  subject: 'CN=orders',
+  issuer: 'CN=corp',
+  dns: [],
+  uri: ['spiffe://corp/orders'],
+  email: [],
+  fingerprint256: '',
+  serial: '',
+  notAfter: new Date(Date.now() + 60_000)
+}
 
 const cases: Record<string, Omit<PluginCase, 'file'>> = {
   'api-key': {
@@ -81,6 +94,13 @@ const cases: Record<string, Omit<PluginCase, 'file'>> = {
     plugin: ipFilter,
     written: [{ allow: ['203.0.113.0/24'] }, { deny: ['2001:db8::/32'] }],
     options: { allow: ['127.0.0.0/8'], deny: ['203.0.113.0/24'] }
+  },
+  mtls: {
+    plugin: mtls,
+    written: [{ san: ['spiffe://corp/*'] }, { cn: ['orders'] }],
+    options: { san: ['spiffe://corp/*'] },
+    config: { listeners: { https: { tls: { clientCa: { file: '/etc/ca.crt' } } } } },
+    wrapRequest: request => Object.assign(request, { clientCertificate: certificate })
   },
   protocol: {
     plugin: protocol,
