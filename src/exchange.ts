@@ -110,6 +110,8 @@ export class Exchange implements RequestGateway {
   grpcStatus: number | null = null
   /** With what a WebSocket was closed (RFC 6455, 7.4). */
   closeCode: number | null = null
+  /** Another proxy asks whether it may let the request through: it is judged, and goes to no upstream. */
+  isQuestion = false
   ended = false
   /** The plugin whose hook runs, where `passed` does not tell: a later one (`preHandler`, `onSend`, …), or one inside another. */
   running: string | null = null

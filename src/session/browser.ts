@@ -107,7 +107,13 @@ const advice: Partial<Record<Reason, string>> = {
 function pageOf({ method, headers }: FastifyRequest, exchange: Exchange): string | null {
   const mode = headers['sec-fetch-mode']
   const takesHtml = headers.accept?.includes('text/html') === true
-  if (exchange.protocol !== 'http' || !takesHtml || (mode !== undefined && mode !== 'navigate')) return null
+  if (
+    exchange.isQuestion ||
+    exchange.protocol !== 'http' ||
+    !takesHtml ||
+    (mode !== undefined && mode !== 'navigate')
+  )
+    return null
   if (headers['sec-purpose'] !== undefined || headers.upgrade !== undefined) return null
   if (method === 'GET') return safeReturnUrl(exchange.target)
   // A form of this site, sent too late: the person gets back to the page with the form.
