@@ -117,6 +117,8 @@ export class Exchange implements RequestGateway {
   isLeaving = false
   /** With what a WebSocket was closed (RFC 6455, 7.4); null: it was never open. */
   closeCode: number | null = null
+  /** Another proxy asks whether it may let the request through: it is judged, and goes to no upstream. */
+  isQuestion = false
   ended = false
   /** The plugin whose hook runs, where `passed` does not tell: a later one (`preHandler`, `onSend`, …), or one inside another. */
   running: string | null = null

@@ -17,6 +17,7 @@ import type { BuiltRoute } from './route/build.ts'
 import { RouteTable } from './route/match.ts'
 import { protocolOf, refusalOfUnmatched } from './route/protocol.ts'
 import { type Services, trustFunction } from './services.ts'
+import { becomeAsked, isQuestion } from './session/question.ts'
 import type { Sessions } from './session/sessions.ts'
 
 /** Those that get a label of their own, as in plugins/metrics.ts: a client cannot make series. */
@@ -98,8 +99,11 @@ export class Generation implements ExchangeObserver {
     protocol: Protocol,
     upgrade: Upgrade | null
   ): Exchange {
+    const asks = refusal === null && protocol === 'http' && this.#asks(request)
+    const fault = asks ? becomeAsked(request) : refusal
     const exchange = new Exchange(request, response, this.#clientIp(request), this, protocol, upgrade)
-    if (refusal !== null) answer(exchange, refusal, null)
+    exchange.isQuestion = asks
+    if (fault !== null) answer(exchange, fault, null)
     else this.#route(exchange)
     return exchange
   }
@@ -126,6 +130,12 @@ export class Generation implements ExchangeObserver {
     // Fastify finds the route's context by its address; `beginRequest` gives plugins and the proxy the client's target.
     request.url = route.address
     this.#app.routing(request, response)
+  }
+
+  /** Only a proxy that is trusted may ask in the name of others. */
+  #asks(request: IncomingMessage): boolean {
+    if (this.sessionCookie === null || request.httpVersionMajor !== 1 || !isQuestion(request)) return false
+    return this.#isTrusted(address(request.socket.remoteAddress ?? ''))
   }
 
   #isOwn(target: string): boolean {

@@ -120,10 +120,14 @@ export function forwardedHeaders(exchange: Exchange, options: ForwardOptions): s
   addForwarded(list, request, options)
   list.push('x-request-id', exchange.requestId, 'traceparent', formatTraceparent(exchange.trace))
   const { identity } = exchange
-  if (identity === null) return list
-  list.push(...identityHeaders(identity))
-  if (options.signIdentity !== null) list.push('x-sallyport-identity', options.signIdentity(identity))
+  if (identity !== null) list.push(...identityFields(identity, options.signIdentity))
   return list
+}
+
+/** Who a request is from, as upstreams read it: name, value, name, value. */
+export function identityFields(identity: Identity, signIdentity: SignIdentity | null): string[] {
+  const list = identityHeaders(identity)
+  return signIdentity === null ? list : [...list, 'x-sallyport-identity', signIdentity(identity)]
 }
 
 /** The way that the request has come. Only a trusted proxy in front is believed about what lies before it. */

@@ -50,6 +50,16 @@ export type ProxyHook = (request: FastifyRequest, reply: FastifyReply) => void
  * @returns the ticket with which the result is reported to the breaker
  */
 export function admit(exchange: Exchange, target: ProxyTarget): number {
+  refuseUndecided(exchange, target)
+  if (target.upstream.isSaturated)
+    throw new Refusal('upstream.saturated', { headers: { 'retry-after': '1' } })
+  const ticket = enter(target.upstream)
+  if (ticket === noTicket) throw resting(target.upstream)
+  return ticket
+}
+
+/** Throws unless the chain has run to its end and has decided. */
+export function refuseUndecided(exchange: Exchange, target: ProxyTarget): void {
   exchange.running = null
   // Fastify takes a hook that throws null or undefined for the end of the chain: the plugins behind it were never asked.
   if (exchange.passed !== target.chainLength) {
@@ -59,9 +69,4 @@ export function admit(exchange: Exchange, target: ProxyTarget): number {
   if (!target.isPublic && exchange.identity === null) {
     throw new Refusal('plugin.failed', { detail: 'the chain ended without an identity' })
   }
-  if (target.upstream.isSaturated)
-    throw new Refusal('upstream.saturated', { headers: { 'retry-after': '1' } })
-  const ticket = enter(target.upstream)
-  if (ticket === noTicket) throw resting(target.upstream)
-  return ticket
 }

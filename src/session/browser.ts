@@ -3,7 +3,7 @@ import type { Reason } from '../errors.ts'
 import { Refusal, reasons } from '../errors.ts'
 import { type Exchange, exchangeOf } from '../exchange.ts'
 import type { Identity } from '../identity.ts'
-import { IssuerUnavailable } from './oidc-client.ts'
+import { describeFailure, IssuerUnavailable } from './oidc-client.ts'
 import { sendPage } from './page.ts'
 import { safeReturnUrl } from './return-url.ts'
 import { hostname, type SessionIssuer, type Sessions } from './sessions.ts'
@@ -66,7 +66,11 @@ export async function depart(
     reply.code(exchange.request.method === 'GET' ? 302 : 303).send()
   } catch (error) {
     if (!(error instanceof IssuerUnavailable)) throw error
-    sessions.log.warn({ err: error, issuer: issuer.name }, 'nobody can sign in')
+    const { requestId } = exchange
+    sessions.log.warn(
+      { failure: describeFailure(error), issuer: issuer.name, requestId },
+      'nobody can sign in'
+    )
     refuseWithPage(exchange, reply, 'session.unavailable', { plugin, detail: error.message, again: returnTo })
   }
 }
@@ -103,7 +107,13 @@ const advice: Partial<Record<Reason, string>> = {
 function pageOf({ method, headers }: FastifyRequest, exchange: Exchange): string | null {
   const mode = headers['sec-fetch-mode']
   const takesHtml = headers.accept?.includes('text/html') === true
-  if (exchange.protocol !== 'http' || !takesHtml || (mode !== undefined && mode !== 'navigate')) return null
+  if (
+    exchange.isQuestion ||
+    exchange.protocol !== 'http' ||
+    !takesHtml ||
+    (mode !== undefined && mode !== 'navigate')
+  )
+    return null
   if (headers['sec-purpose'] !== undefined || headers.upgrade !== undefined) return null
   if (method === 'GET') return safeReturnUrl(exchange.target)
   // A form of this site, sent too late: the person gets back to the page with the form.

@@ -281,3 +281,18 @@ function isOutage(error: unknown): boolean {
   if (error instanceof TypeError || error instanceof openid.WWWAuthenticateChallengeError) return true
   return outages.has((error as { code?: unknown }).code)
 }
+
+/**
+ * What a log may hold of a failure: names, codes and what OAuth calls the error, from the outside in. Not whole errors: those of the
+ * library carry answers of the issuer, tokens and all.
+ */
+export function describeFailure(error: unknown): string {
+  const parts: string[] = []
+  for (let at = error; at instanceof Error && parts.length < 6; at = at.cause) {
+    const { code, error: said } = at as { code?: unknown; error?: unknown }
+    const isOurs = at instanceof SignInRefused || at instanceof IssuerUnavailable
+    const more = [code, said, isOurs ? at.message : undefined].filter(one => typeof one === 'string')
+    parts.push([at.name, ...more].join(' '))
+  }
+  return parts.join(' < ').slice(0, 500)
+}

@@ -2,7 +2,13 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { LruMap } from 'toad-cache'
 import type { Logger } from '../log.ts'
 import type { SessionRecord, SessionStore } from './contract.ts'
-import { IssuerUnavailable, type OidcClient, type SignedIn, SignInRefused } from './oidc-client.ts'
+import {
+  describeFailure,
+  IssuerUnavailable,
+  type OidcClient,
+  type SignedIn,
+  SignInRefused
+} from './oidc-client.ts'
 
 /** Longer than an issuer may take for it. */
 const lockFor = 15_000
@@ -82,7 +88,10 @@ export class Refresher {
       }
       this.#resting.set(id, true)
       refreshed(issuerName, 'error')
-      log.warn({ issuer: issuerName, err: error }, 'the tokens of a session cannot be refreshed')
+      log.warn(
+        { issuer: issuerName, failure: describeFailure(error) },
+        'the tokens of a session cannot be refreshed'
+      )
       throw error
     }
   }

@@ -169,7 +169,7 @@ t.test('ID tokens that do not fit are refused', async t => {
     issuer.before = (request, response) => {
       if (request.url !== '/token') return false
       const answer = {
-        access_token: 'a',
+        access_token: 'secret-access-token',
         token_type: 'Bearer',
         expires_in: 60,
         ...(idToken && { id_token: idToken })
@@ -182,6 +182,7 @@ t.test('ID tokens that do not fit are refused', async t => {
     isRefused(t, await browser.open(back.href), what)
   }
   issuer.before = null
+  t.notMatch(JSON.stringify(gateway.lines), 'secret-access-token', 'no log holds a token')
   await isWell(t, gateway)
 })
 
