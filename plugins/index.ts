@@ -6,6 +6,7 @@ import authorize from './authorize.ts'
 import bodyLimit from './body-limit.ts'
 import concurrency from './concurrency.ts'
 import cors from './cors.ts'
+import forwardAuth from './forward-auth.ts'
 import headers from './headers.ts'
 import introspection from './introspection.ts'
 import ipFilter from './ip-filter.ts'
@@ -26,6 +27,7 @@ export const builtins = [
   bodyLimit,
   concurrency,
   cors,
+  forwardAuth,
   headers,
   introspection,
   ipFilter,
