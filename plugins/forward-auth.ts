@@ -30,6 +30,7 @@ const redirects = new Set([301, 302, 303, 307, 308])
 export default {
   name: 'forward-auth',
   phase: 'authenticate',
+  takesAll: true,
   schema: {
     type: 'object',
     description:

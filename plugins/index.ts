@@ -1,5 +1,6 @@
 import type { GatewayPlugin } from '../src/plugin/define.ts'
 import accessLog from './access-log.ts'
+import anonymous from './anonymous.ts'
 import any from './any.ts'
 import apiKey from './api-key.ts'
 import authorize from './authorize.ts'
@@ -21,6 +22,7 @@ import requestId from './request-id.ts'
 /** Every built-in: this list is the vocabulary of `plugins:` in the YAML. Each checks its own options by its schema. */
 export const builtins = [
   accessLog,
+  anonymous,
   any,
   apiKey,
   authorize,

@@ -9,9 +9,11 @@ import { loadConfig } from '../../src/config/load.ts'
 import type { GatewayOptions } from '../../src/gateway.ts'
 import { temporaryFolder } from '../fixtures/certificates.ts'
 import { ConfigMapVolume } from '../fixtures/config-map.ts'
+import { RawClient } from '../fixtures/frames.ts'
 import { grpcGateway } from '../fixtures/grpc/gateway.ts'
 import { call, openSession, statusOf } from '../fixtures/grpc/raw-call.ts'
 import { rawUpstream, succeed } from '../fixtures/grpc/raw-upstream.ts'
+import { socketUpstream } from '../fixtures/web-sockets.ts'
 import { buildGateway, echo } from '../helper.ts'
 
 function entry({ id, key }: { id: string; key: string }, more = ''): string {
@@ -253,6 +255,26 @@ routes:
   t.equal(await reason('authorization', 'Bearer abc'), 'token.issuer')
   t.equal(await reason('x-api-key', 'bad'), 'token.invalid')
   t.equal(await reason(), 'token.missing')
+})
+
+t.test('a WebSocket opens with a key, and the upstream does not get it', async t => {
+  const made = makeKey()
+  const folder = await temporaryFolder(t)
+  const file = join(folder, 'keys.yaml')
+  await writeFile(file, `keys:\n${entry(made)}`)
+  const upstream = await socketUpstream(t)
+  const { port } = await buildGateway(
+    t,
+    yaml(upstream.url, file).replace('path: /*', 'path: /*, protocol: websocket')
+  )
+  const open = async (headers: Record<string, string>) =>
+    (await new RawClient(t, port).open({ path: '/live', headers })).status
+  t.equal(await open({}), 401)
+  t.equal(await open({ 'x-api-key': 'bad' }), 401)
+  t.equal(upstream.handshakes.length, 0)
+  t.equal(await open({ 'x-api-key': made.key }), 101)
+  const { headers } = upstream.handshakes[0] as { headers: Record<string, unknown> }
+  t.match(headers, { 'x-forwarded-user': 'billing', 'x-api-key': undefined })
 })
 
 t.test('gRPC calls carry keys as metadata, and are refused in their own words', async t => {

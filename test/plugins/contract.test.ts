@@ -1,4 +1,5 @@
 import t from 'tap'
+import anonymous from '../../plugins/anonymous.ts'
 import { digestOfKey, makeKey } from '../../plugins/api-key/key.ts'
 import apiKey from '../../plugins/api-key.ts'
 import authorize from '../../plugins/authorize.ts'
@@ -46,6 +47,11 @@ const certificate: ClientCertificate = {
 }
 
 const cases: Record<string, Omit<PluginCase, 'file'>> = {
+  anonymous: {
+    plugin: anonymous,
+    written: [{}, { scopes: ['orders:read'], groups: ['guests'] }],
+    options: { scopes: ['orders:read'], groups: [] }
+  },
   'api-key': {
     plugin: apiKey,
     written: [{ keys: { file: '/etc/sallyport/keys.yaml' } }],
