@@ -1,3 +1,6 @@
+import { once } from 'node:events'
+import { readFile, writeFile } from 'node:fs/promises'
+import { connect as connectHttp2 } from 'node:http2'
 import { connect } from 'node:net'
 import t from 'tap'
 import { WebSocket } from 'ws'
@@ -212,7 +215,7 @@ t.test('an issuer that is down stops no start, and a person is told so', async t
   const { url, issuer, metric } = await signInGateway(t, upstream.url)
   issuer.up = false
   const browser = new Browser()
-  const page = await browser.open(`${url}/a?b="><script>`.replace('"><script>', 'c'))
+  const page = await browser.open(`${url}/a?b=c`)
   t.equal(page.status, 503)
   t.match(page.headers['content-type'], 'text/html')
   t.match(
@@ -279,4 +282,92 @@ t.test('a name that the configuration does not know is sent to the one that it d
   t.match(answer, /^location: http:\/\/127\.0\.0\.1\/a\?b\r$/m)
   t.notMatch(answer, 'set-cookie')
   t.equal(issuer.asked.auth, undefined)
+})
+
+t.test('behind a proxy that ends TLS the cookie is one for TLS', async t => {
+  const upstream = await echoUpstream(t)
+  const host = 'console.example.com'
+  const { url } = await signInGateway(t, upstream.url, {
+    externalUrl: `https://${host}`,
+    routes: `  console: { match: { hosts: [${host}], path: /* }, upstream: backend, plugins: [oidc: { issuer: corp }] }
+`
+  })
+  const browser = new Browser()
+  const away = await browser.open(`${url}/a`, { headers: { host }, until: () => true })
+  t.match(
+    away.headers['set-cookie'],
+    /^__Host-sallyport-sign-in-[0-9a-f]{16}=.*; HttpOnly; Secure; SameSite=Lax$/
+  )
+  const back = await browser.open(String(away.headers.location), {
+    until: next => next.startsWith(`https://${host}/`)
+  })
+  const { pathname, search } = new URL(String(back.headers.location))
+  const done = await browser.open(`${url}${pathname}${search}`, { headers: { host }, until: () => true })
+  t.match([done.status, done.headers.location], [303, '/a'])
+  const cookies = [done.headers['set-cookie'] ?? []].flat()
+  t.match(cookies, [
+    /^__Host-sallyport-sign-in-.*Max-Age=0;/,
+    /^__Host-sallyport=[^;]+; Path=\/; HttpOnly; Secure; SameSite=Lax$/
+  ])
+  t.equal((await browser.open(`${url}/a`, { headers: { host } })).status, 200)
+  const sent = Object.fromEntries(upstream.requests[0]?.headers ?? [])
+  t.notMatch(String(sent.cookie), 'sallyport')
+})
+
+t.test('HTTP/2 carries sign-in and sessions as HTTP/1.1 does', async t => {
+  const upstream = await echoUpstream(t)
+  const { url, gateway } = await signInGateway(t, upstream.url, {
+    listeners: `listeners:
+  http: { host: 127.0.0.1, port: 0 }
+  h2c: { host: 127.0.0.1, port: 0 }
+  admin: { host: 127.0.0.1, port: 0 }
+`
+  })
+  const browser = new Browser()
+  await browser.open(`${url}/a`)
+  const session = connectHttp2(String(gateway.addresses.h2c))
+  t.teardown(() => session.close())
+  async function ask(headers: Record<string, string | string[]>) {
+    const stream = session.request({ ':path': '/b', accept: 'text/html', ...headers })
+    const [answer] = await once(stream, 'response')
+    stream.resume()
+    await once(stream, 'close')
+    return answer
+  }
+  const away = await ask({})
+  t.equal(away[':status'], 302)
+  t.match(away.location, '/auth?')
+  const own = `sallyport=${browser.cookie(url, 'sallyport')}`
+  t.equal((await ask({ cookie: own }))[':status'], 200)
+  t.equal(
+    (await ask({ cookie: ['a=b', own] }))[':status'],
+    200,
+    'in fields of their own, as browsers send them'
+  )
+  t.equal((await ask({ cookie: [own, own] }))[':status'], 400)
+  const sent = upstream.requests.slice(1).map(({ headers }) => Object.fromEntries(headers).cookie)
+  t.same(sent, [undefined, 'a=b'])
+})
+
+t.test('a reload ends no session, unless the secret is another one', async t => {
+  const upstream = await echoUpstream(t)
+  const env: Record<string, string> = {
+    CLIENT_SECRET: 'a-secret-of-the-client',
+    SESSION_SECRET: 'x'.repeat(40)
+  }
+  const { url, gateway, config, issuer } = await signInGateway(t, upstream.url, { options: { env } })
+  const browser = new Browser()
+  await browser.open(`${url}/a`)
+  const asked = issuer.asked['openid-configuration']
+  async function reload(change: (yaml: string) => string): Promise<void> {
+    await writeFile(config, change(await readFile(config, 'utf8')))
+    await gateway.reload()
+  }
+  await reload(yaml => yaml.replace('path: /*', 'path: /a'))
+  t.equal((await browser.call(`${url}/a`)).status, 200)
+  t.equal((await browser.call(`${url}/b`)).status, 404, 'the new configuration is in force')
+  t.equal(issuer.asked['openid-configuration'], asked, 'and the issuer was not asked again')
+  env.SESSION_SECRET = 'y'.repeat(40)
+  await reload(yaml => yaml.replace('path: /a', 'path: /b'))
+  t.equal((await browser.call(`${url}/b`)).status, 401)
 })
