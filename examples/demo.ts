@@ -6,14 +6,16 @@ import closeWithGrace from 'close-with-grace'
 import { parse } from 'yaml'
 import { catalogBackend } from './backends/catalog.ts'
 import { ordersBackend } from './backends/orders.ts'
+import { ordersRpcBackend } from './backends/orders-rpc.ts'
+import { priceFeedBackend } from './backends/price-feed.ts'
 import { startGateway } from './gateway-process.ts'
 import { startIdentityProvider } from './identity-provider.ts'
-import { listenOnLoopback } from './listen.ts'
+import { listenOnLoopback, listenRpcOnLoopback } from './listen.ts'
 import { readableLine } from './readable-log.ts'
 import { type DemoRequest, demoRequests } from './requests.ts'
 
 /**
- * `npm run demo`: two services, an identity provider and, in front of them, the gateway with routes/gateway.yaml. Prints a
+ * `npm run demo`: four services, an identity provider and, in front of them, the gateway with routes/gateway.yaml. Prints a
  * token and requests to try; then the gateway's log, until Ctrl-C. `--free-ports` leaves every port to the system.
  */
 const root = join(import.meta.dirname, '..')
@@ -33,12 +35,14 @@ async function stop(): Promise<void> {
 async function run(): Promise<void> {
   const text = await readFile(exampleConfig, 'utf8')
   const names = parse(text) as {
-    upstreams: Record<'orders' | 'catalog', { url: string }>
+    upstreams: Record<'orders' | 'catalog' | 'orders-grpc' | 'prices', { url: string }>
     issuers: { demo: { issuer: string } }
   }
   const written = {
     orders: names.upstreams.orders.url,
     catalog: names.upstreams.catalog.url,
+    ordersRpc: names.upstreams['orders-grpc'].url,
+    prices: names.upstreams.prices.url,
     identity: names.issuers.demo.issuer
   }
 
@@ -51,6 +55,14 @@ async function run(): Promise<void> {
   undo.push(() => catalog.close())
   await catalog.ready()
   const catalogUrl = await listenOnLoopback(catalog.server, portOf(written.catalog), 'catalog service')
+
+  const ordersRpc = ordersRpcBackend()
+  undo.push(() => ordersRpc.forceShutdown())
+  const ordersRpcUrl = await listenRpcOnLoopback(ordersRpc, portOf(written.ordersRpc), 'orders gRPC service')
+
+  const prices = priceFeedBackend()
+  undo.push(() => prices.close())
+  const pricesUrl = await listenOnLoopback(prices.server, portOf(written.prices), 'price feed')
 
   const identity = await startIdentityProvider(portOf(written.identity))
   undo.push(() => {
@@ -66,6 +78,8 @@ async function run(): Promise<void> {
     const moved = text
       .replace(written.orders, ordersUrl)
       .replace(written.catalog, catalogUrl)
+      .replace(written.ordersRpc, ordersRpcUrl)
+      .replace(written.prices, pricesUrl)
       .replace(written.identity, identity.issuer)
       .replaceAll(/(host: 127\.0\.0\.1, port:) \d+/g, '$1 0')
     await writeFile(config, moved)
@@ -82,7 +96,7 @@ async function run(): Promise<void> {
   undo.push(() => clearInterval(refresh))
 
   await (await fetch(`${gateway.admin}/readyz`)).text()
-  const requests = demoRequests(gateway.http, gateway.admin, tokenFile)
+  const requests = demoRequests(gateway, root, tokenFile)
   console.log(introduction(await readFile(tokenFile, 'utf8'), tokenFile, requests))
 }
 
@@ -105,7 +119,7 @@ function introduction(token: string, tokenFile: string, requests: readonly DemoR
       `${index + 1}. ${title}\n   ${styleText('bold', line)}\n   ${styleText('green', `=> ${answers.join('  ')}`)}\n`
   )
   return `
-The gateway is running with routes/gateway.yaml, in front of two services and an identity provider.
+The gateway is running with routes/gateway.yaml, in front of four services and an identity provider.
 
 An access token of the provider with the scope ${scope}, for an hour; a fresh one is always in
 ${tokenFile}:

@@ -8,6 +8,7 @@ const root = join(import.meta.dirname, '..')
 export interface GatewayProcess {
   /** Origins that it answers on. */
   http: string
+  h2c: string
   admin: string
   /** Asks it to stop, which lets requests under way end; resolves when it has. */
   stop(): Promise<void>
@@ -52,15 +53,16 @@ export async function startGateway(config: string, onLine: (line: string) => voi
 function readAddresses(
   child: ChildProcess,
   onLine: (line: string) => void
-): Promise<{ http: string; admin: string }> {
+): Promise<Pick<GatewayProcess, 'http' | 'h2c' | 'admin'>> {
   return new Promise(resolve => {
-    const found: Record<string, string> = {}
+    const found: Partial<Record<'http' | 'h2c' | 'admin', string>> = {}
     createInterface({ input: child.stdout! }).on('line', line => {
       onLine(line)
-      const [, listener, origin] = /"(http|admin) listening on ([^"]+)"/.exec(line) ?? []
+      const [, listener, origin] = /"(http|h2c|admin) listening on ([^"]+)"/.exec(line) ?? []
       if (listener === undefined || origin === undefined) return
-      found[listener] = origin
-      if (found.http && found.admin) resolve({ http: found.http, admin: found.admin })
+      found[listener as keyof typeof found] = origin
+      const { http, h2c, admin } = found
+      if (http && h2c && admin) resolve({ http, h2c, admin })
     })
   })
 }

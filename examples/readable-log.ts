@@ -20,10 +20,15 @@ function parse(line: string): Entry | null {
   }
 }
 
-function requestText({ method, path, status, route, reason, refusedBy, subject, durationMs }: Entry): string {
+function requestText(entry: Entry): string {
+  const { protocol, method, path, status, route, reason, refusedBy, subject, durationMs } = entry
+  // Beside the status of HTTP, a gRPC call and a WebSocket that came to be have an ending of their own kind.
+  const isHttp = protocol === 'http' || protocol === undefined
+  const what = isHttp ? method : protocol
+  const how = entry.grpcStatus ?? entry.closeCode ?? status
   const who = subject ? ` for ${subject}` : ''
   const why = reason ? `, ${reason}${refusedBy ? ` by ${refusedBy}` : ''}` : ''
-  return `${method} ${path} ${status}  route ${route}${who}${why}, ${durationMs} ms`
+  return `${what} ${path} ${how}  route ${route}${who}${why}, ${durationMs} ms`
 }
 
 function messageText({ level, msg, errors }: Entry): string {

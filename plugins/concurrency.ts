@@ -11,7 +11,8 @@ const retryLater = { headers: { 'retry-after': '1' } }
 
 /**
  * Bounds the requests that are under way at once, for each principal or for the whole route. A request gives its place back
- * exactly once, however it ends: answered, refused, aborted, or closed as a WebSocket. Counted per process.
+ * exactly once, however it ends: answered, refused, aborted, or closed as a WebSocket. Counted per replica, also with Redis:
+ * somebody would have to give back the places of a replica that died.
  */
 export default {
   name: 'concurrency',
@@ -20,7 +21,11 @@ export default {
     type: 'object',
     description: 'Bounds the requests that are under way at once.',
     properties: {
-      limit: { type: 'integer', minimum: 1, description: 'Requests under way at once; one more gets 429.' },
+      limit: {
+        type: 'integer',
+        minimum: 1,
+        description: 'Requests under way at once in each replica; one more gets 429.'
+      },
       by: {
         type: 'string',
         default: 'route',

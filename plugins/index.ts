@@ -1,14 +1,17 @@
 import type { GatewayPlugin } from '../src/plugin/define.ts'
 import accessLog from './access-log.ts'
 import any from './any.ts'
+import apiKey from './api-key.ts'
 import authorize from './authorize.ts'
 import bodyLimit from './body-limit.ts'
 import concurrency from './concurrency.ts'
 import cors from './cors.ts'
 import headers from './headers.ts'
+import introspection from './introspection.ts'
 import ipFilter from './ip-filter.ts'
 import jwt from './jwt.ts'
 import metrics from './metrics.ts'
+import mtls from './mtls.ts'
 import oidc from './oidc.ts'
 import protocol from './protocol.ts'
 import rateLimit from './rate-limit.ts'
@@ -18,14 +21,17 @@ import requestId from './request-id.ts'
 export const builtins = [
   accessLog,
   any,
+  apiKey,
   authorize,
   bodyLimit,
   concurrency,
   cors,
   headers,
+  introspection,
   ipFilter,
   jwt,
   metrics,
+  mtls,
   oidc,
   protocol,
   rateLimit,

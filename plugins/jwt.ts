@@ -3,15 +3,32 @@ import type { Refusal, RefusalOptions } from '../src/errors.ts'
 import type { Identity } from '../src/identity.ts'
 import type { IssuerVerifier } from '../src/issuer/keys.ts'
 import type { GatewayPlugin, OptionProblem } from '../src/plugin/define.ts'
+import {
+  carrier,
+  type Found,
+  header,
+  readers,
+  type Source,
+  sourceProblems,
+  subprotocol
+} from './jwt/sources.ts'
 
 export interface JwtOptions {
   issuer?: string
   issuers?: string[]
   scopes?: string[]
+  from?: Source[]
 }
 
 /** RFC 6750 section 3.1: a request without credentials is told how to authenticate, not that it did wrong. */
 const noToken: RefusalOptions = { headers: { 'www-authenticate': 'Bearer realm="sallyport"' } }
+
+/** RFC 6750, 3.1: more than one credential, or one that cannot be read in one way only. */
+const ambiguous: RefusalOptions = {
+  status: 400,
+  headers: { 'www-authenticate': 'Bearer realm="sallyport", error="invalid_request"' },
+  detail: 'more than one credential'
+}
 
 /** Accepts a request that carries an access token (JWT) of one of the route's issuers. */
 export default {
@@ -19,7 +36,8 @@ export default {
   phase: 'authenticate',
   schema: {
     type: 'object',
-    description: 'Accepts requests that carry an access token of an issuer: `Authorization: Bearer <JWT>`.',
+    description:
+      'Accepts requests that carry an access token of an issuer: `Authorization: Bearer <JWT>`, or as `from` says. What it finds elsewhere than in that header does not reach the upstream. Two credentials at once get 400.',
     properties: {
       issuer: { type: 'string', minLength: 1, description: 'Name of the issuer whose tokens are accepted.' },
       issuers: {
@@ -36,6 +54,30 @@ export default {
         minItems: 1,
         uniqueItems: true,
         description: 'Scopes that the token must have, all of them. Otherwise 403 `scope.missing`.'
+      },
+      from: {
+        type: 'array',
+        items: {
+          oneOf: [
+            { enum: ['header', 'subprotocol'] },
+            {
+              type: 'object',
+              properties: { cookie: { type: 'string', pattern: "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$" } },
+              required: ['cookie'],
+              additionalProperties: false
+            },
+            {
+              type: 'object',
+              properties: { query: { type: 'string', pattern: '^[0-9A-Za-z_.~-]+$' } },
+              required: ['query'],
+              additionalProperties: false
+            }
+          ]
+        },
+        minItems: 1,
+        uniqueItems: true,
+        description:
+          'Where a token may be: `header`; on routes with `protocol: websocket`, whose clients in browsers cannot set headers, also `subprotocol` (`bearer, <token>` or `base64url.bearer.authorization.k8s.io.<token in base64url>` in `Sec-WebSocket-Protocol`), `{ cookie: NAME }` (the route then needs `protocol: { origins }`) and `{ query: NAME }` (which proxies on the way may log). Without it `header`, and with WebSocket `subprotocol` too.'
       }
     },
     // `properties` because Ajv's strict mode wants to see what is required.
@@ -46,9 +88,9 @@ export default {
     additionalProperties: false
   },
 
-  check(options, config) {
+  check(options, config, route = null) {
     const known: Readonly<Record<string, { issuer: string }>> = config.issuers ?? {}
-    const problems: OptionProblem[] = []
+    const problems: OptionProblem[] = sourceProblems(options.from, config, route)
     const seen = new Map<string, string>()
     for (const [at, name] of issuerNames(options).entries()) {
       const path = options.issuers === undefined ? ['issuer'] : ['issuers', at]
@@ -67,10 +109,19 @@ export default {
     return problems
   },
 
+  carries({ from }) {
+    if (from !== undefined) return carrier(from)
+    const inHeader = carrier([header])
+    const inWebSocket = carrier([header, subprotocol])
+    return request => (request.gateway.protocol === 'websocket' ? inWebSocket : inHeader)(request)
+  },
+
   register(route, options) {
     const gateway = route.gateway
     const issuers = issuerNames(options).map(name => gateway.issuer(name))
     const scopes = options.scopes ?? []
+    const read = options.from === undefined ? readers([header]) : readers(options.from)
+    const readWebSocket = options.from === undefined ? readers([header, subprotocol]) : read
     const lacksScope: RefusalOptions = {
       headers: {
         'www-authenticate': `Bearer realm="sallyport", error="insufficient_scope", scope="${scopes.join(' ')}"`
@@ -84,6 +135,10 @@ export default {
       return gateway.deny(reason, { headers, detail, cause })
     }
 
+    function tokenOf(found: Found): string | undefined {
+      return found === null ? gateway.deny('token.invalid', ambiguous) : found
+    }
+
     function accept(request: FastifyRequest, identity: Identity): void {
       for (const scope of scopes)
         if (!identity.scopes.includes(scope)) gateway.deny('scope.missing', lacksScope)
@@ -93,7 +148,9 @@ export default {
     route.addHook(
       'onRequest',
       function authenticateJwt(request: FastifyRequest, _reply: FastifyReply, done: HookHandlerDoneFunction) {
-        const token = bearerToken(request.headers.authorization)
+        const sources = request.gateway.protocol === 'websocket' ? readWebSocket : read
+        const token =
+          sources === null ? bearerToken(request.headers.authorization) : tokenOf(sources(request))
         if (token === undefined) return gateway.deny('token.missing', noToken)
         let verdict: Identity | Promise<Identity>
         try {

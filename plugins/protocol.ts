@@ -14,6 +14,7 @@ export interface ProtocolOptions {
   subprotocols?: string[]
   /** Bytes. */
   maxMessage?: number
+  messageRate?: number
   /** Milliseconds. */
   idle?: number
   /** Milliseconds. */
@@ -29,6 +30,7 @@ const elsewhere = {
   origins: ['websocket'],
   subprotocols: ['websocket'],
   maxMessage: ['grpc', 'websocket'],
+  messageRate: ['websocket'],
   idle: ['websocket'],
   lifetime: ['websocket']
 } as const satisfies Partial<Record<keyof ProtocolOptions, readonly Protocol[]>>
@@ -75,31 +77,42 @@ export default {
       },
       origins: {
         type: 'array',
-        items: { type: 'string' },
+        // As browsers write them (RFC 6454, 6.2); `null` is everybody's.
+        items: { type: 'string', pattern: '^[a-z][a-z0-9+.-]*://[^/?#@\\sA-Z]+$' },
         minItems: 1,
-        description: 'Routes with `protocol: websocket`: values of `Origin` that pass.'
+        description:
+          'Routes with `protocol: websocket`: values of `Origin` that pass, exactly as browsers write them, e.g. `https://shop.example.com`. Another gets 403. A handshake without `Origin` is from no browser: it passes if it has an `Authorization` header, which no browser can send.'
       },
       subprotocols: {
         type: 'array',
         items: { type: 'string', pattern: token },
         minItems: 1,
-        description: 'Routes with `protocol: websocket`: subprotocols that the client may offer.'
+        description:
+          'Routes with `protocol: websocket`: subprotocols that the client may offer. Others are taken out of its offer; with none left it gets 400.'
       },
       maxMessage: {
         type: 'string',
         format: 'size',
         description:
-          'Routes with `protocol: websocket` or `grpc`: largest message. With gRPC it counts as it is sent, compressed or not, and only that of the client; without it `maxBody` is the bound of each. More gets RESOURCE_EXHAUSTED (8).'
+          'Routes with `protocol: websocket` or `grpc`: largest message. On a WebSocket of either side, uncompressed: a longer one closes with 1009; without it 1Mi. With gRPC it counts as it is sent, compressed or not, and only that of the client; without it `maxBody` is the bound of each. More gets RESOURCE_EXHAUSTED (8).'
+      },
+      messageRate: {
+        type: 'integer',
+        minimum: 1,
+        maximum: 1_000_000,
+        description:
+          'Routes with `protocol: websocket`: messages, pings and pongs a second from the client. More closes with 1008.'
       },
       idle: {
         type: 'string',
         format: 'duration',
-        description: 'Routes with `protocol: websocket`: longest silence.'
+        description:
+          'Routes with `protocol: websocket`: longest silence of both sides, pings and pongs included; it closes with 1001.'
       },
       lifetime: {
         type: 'string',
         format: 'duration',
-        description: 'Routes with `protocol: websocket`: longest connection.'
+        description: 'Routes with `protocol: websocket`: longest connection; it closes with 1001.'
       }
     },
     minProperties: 1,
@@ -124,6 +137,7 @@ export default {
     const methods = options.methods === undefined ? null : methodsOf(options.methods)
     const types = options.contentTypes === undefined ? null : typesOf(options.contentTypes)
     const rpcs = options.rpcs === undefined ? null : rpcsOf(options.rpcs)
+    const origins = options.origins === undefined ? null : new Set(options.origins)
     const messages = messageLimits(options)
     const allow = methods === null ? {} : { headers: { allow: [...methods].join(', ') } }
 
@@ -131,6 +145,7 @@ export default {
       const { headers } = request
       if (methods !== null && !methods.has(request.method)) gateway.deny('protocol.method', allow)
       if (rpcs !== null && !isKnownRpc(rpcs, request.gateway.rpc)) gateway.deny('protocol.rpc')
+      if (origins !== null && !isFrom(origins, headers)) gateway.deny('protocol.origin')
       if (messages !== null) request.gateway.messageLimits = messages
       if (maxHeaderBytes !== undefined && headerBytes(request.raw.rawHeaders) > maxHeaderBytes) {
         gateway.deny('protocol.size', { status: 431, detail: 'the headers are larger than the route allows' })
@@ -144,11 +159,30 @@ export default {
         gateway.deny('protocol.content_type')
       done()
     })
+
+    if (options.subprotocols === undefined) return
+    const subprotocols = new Set(options.subprotocols)
+    // After authentication, which may take a token out of the offer.
+    route.addHook('preHandler', function checkSubprotocols({ headers }, _reply, done) {
+      const offers = headers['sec-websocket-protocol']?.split(',').map(offer => offer.trim())
+      const known = offers?.filter(offer => subprotocols.has(offer)) ?? []
+      if (known.length === 0) gateway.deny('protocol.subprotocol')
+      headers['sec-websocket-protocol'] = known.join(', ')
+      done()
+    })
   }
 } satisfies GatewayPlugin<ProtocolOptions>
 
-function messageLimits({ maxMessage }: ProtocolOptions): MessageLimits | null {
-  return maxMessage === undefined ? null : Object.freeze({ maxMessage })
+/** RFC 6454: a page of another site can open a WebSocket with the user's cookies, but not without saying where it is from. */
+function isFrom(origins: ReadonlySet<string>, headers: FastifyRequest['headers']): boolean {
+  if (headers.origin === undefined) return headers.authorization !== undefined
+  return origins.has(headers.origin)
+}
+
+function messageLimits(options: ProtocolOptions): MessageLimits | null {
+  const { maxMessage, messageRate, idle, lifetime } = options
+  if ([maxMessage, messageRate, idle, lifetime].every(limit => limit === undefined)) return null
+  return Object.freeze({ maxMessage, messageRate, idle, lifetime })
 }
 
 /** Methods of another service than the route's never get to it: whoever lists one means something else. */

@@ -1,7 +1,7 @@
 import rateLimit from '@fastify/rate-limit'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { GatewayPlugin, OptionProblem, PluginGateway } from '../src/plugin/define.ts'
-import type { Limit, LimitResult } from '../src/store/contract.ts'
+import type { Limit, LimitResult, LimitStore } from '../src/store/contract.ts'
 
 export interface RateLimitOptions {
   limit: number
@@ -61,7 +61,7 @@ type Limiter = (request: FastifyRequest, options?: { increment?: boolean }) => P
  * Refuses a request once its principal has used up a limit: 429 with `Retry-After`. Every answer carries `RateLimit-Policy`
  * and `RateLimit`. Several limits must all hold: the later ones are looked at before the first is charged, so that a
  * request that one of them refuses is normally not charged to any (two requests at the same instant may be).
- * A store that fails refuses the request with 503.
+ * A store that fails refuses the request with 503 (Redis: `redis.onError` decides before that).
  *
  * Limits by address alone stand before authentication: a flood of bad credentials is stopped before they are checked.
  */
@@ -108,7 +108,8 @@ export default {
       try {
         verdicts = only === null ? await takeAll(limiters, request) : [await only(request)]
       } catch (cause) {
-        return gateway.deny('plugin.failed', { status: 503, detail: 'the limit could not be counted', cause })
+        const reason = cause instanceof StoreFailure ? 'store.unavailable' : 'plugin.failed'
+        return gateway.deny(reason, { status: 503, detail: 'the limit could not be counted', cause })
       }
       append(reply, 'ratelimit-policy', described)
       append(reply, 'ratelimit', verdicts.map(describe, policies).join(', '))
@@ -177,24 +178,47 @@ function storeOf(gateway: PluginGateway) {
 
     incr(key: string, done: Done): void {
       const policy = this.policy!
-      answer(gateway.limits.take(policy.prefix + key, policy), policy, done)
+      answer(takeFrom(gateway.limits, policy.prefix + key, policy), policy, done)
     }
 
     read(key: string, done: Done): void {
       const policy = this.policy!
-      answer(gateway.limits.peek(policy.prefix + key, policy), policy, done)
+      answer(peekAt(gateway.limits, policy.prefix + key, policy), policy, done)
     }
   }
   return PolicyStore
 }
 
+/** The store and nothing else is to blame. */
+class StoreFailure extends Error {
+  constructor(cause: unknown) {
+    super('the limit store failed', { cause })
+  }
+}
+
 type Done = (error: Error | null, result?: { current: number; ttl: number }) => void
+
+function takeFrom(limits: LimitStore, key: string, policy: Policy): LimitResult | Promise<LimitResult> {
+  try {
+    return limits.take(key, policy)
+  } catch (cause) {
+    throw new StoreFailure(cause)
+  }
+}
+
+function peekAt(limits: LimitStore, key: string, policy: Policy): LimitResult | Promise<LimitResult> {
+  try {
+    return limits.peek(key, policy)
+  } catch (cause) {
+    throw new StoreFailure(cause)
+  }
+}
 
 function answer(result: LimitResult | Promise<LimitResult>, policy: Policy, done: Done): void {
   if (result instanceof Promise) {
     result.then(
       late => done(null, usage(late, policy)),
-      cause => done(new Error('the limit store failed', { cause }))
+      cause => done(new StoreFailure(cause))
     )
     return
   }

@@ -46,8 +46,10 @@ export async function buildApp(
     routes.push(describeRoute(name, route, config, upstream, chain, services.registry))
   }
   const identityKeys = await services.identityKeys(config)
+  const redis = await services.redis(config)
   const sessions = await services.sessions.get(config)
-  const routeServices = services.forRoutes(config, plugins, identityKeys?.signer ?? null, sessions)
+  const signer = identityKeys?.signer ?? null
+  const routeServices = services.forRoutes(config, { plugins, signer, redis, sessions })
   try {
     for (const route of routes) await registerRoute(app, route, routeServices)
     if (identityKeys !== null) await app.register(jwksRoutes, { jwks: () => identityKeys.jwks() })

@@ -74,6 +74,12 @@ export const reasons = Object.freeze({
     'Too many requests',
     'A rate limit of the route is used up. `Retry-After` says when to come back.'
   ),
+  'store.unavailable': reason(
+    503,
+    'SP_STORE_UNAVAILABLE',
+    'Limits cannot be counted at the moment',
+    'Redis is down or unreachable, and `redis.onError: deny` lets nothing pass meanwhile.'
+  ),
   'concurrency.exceeded': reason(
     429,
     'SP_CONCURRENCY_EXCEEDED',

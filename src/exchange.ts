@@ -1,13 +1,17 @@
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { constants, type ServerHttp2Stream } from 'node:http2'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import type { TLSSocket } from 'node:tls'
 import type { Reason } from './errors.ts'
+import { type ClientCertificate, clientCertificate } from './gate/client-certificate.ts'
 import { resetStream } from './gate/http2-request.ts'
 import type { Identity } from './identity.ts'
 import type { Logger } from './log.ts'
 import { type Outcome, type OutcomeListener, type Protocol, RequestOutcome } from './outcome.ts'
 import type { MessageLimits, RequestGateway, Rpc } from './plugin/define.ts'
+import { takeParameter } from './query.ts'
 import { cookieValues } from './session/cookie.ts'
 import { continueTrace, type TraceContext } from './trace.ts'
 
@@ -92,9 +96,10 @@ export class Exchange implements RequestGateway {
   upstreamHeaders: Readonly<Record<string, string | null>> | null = null
   removeResponseHeaders: readonly string[] | null = null
   messageLimits: MessageLimits | null = null
+  ownSubprotocol: string | null = null
 
-  /** The target as the client sent it: path and query. */
-  readonly target: string
+  /** The target as the client sent it, path and query, but for what a plugin has taken out of the query. */
+  target: string
   route: ExchangeRoute | null = null
   /** How many plugins of the chain have let the request pass; the next one is the one that refuses or fails. */
   passed = 0
@@ -108,7 +113,9 @@ export class Exchange implements RequestGateway {
   bytesOut = 0
   /** What the client of a gRPC call was told (`grpc-status`). */
   grpcStatus: number | null = null
-  /** With what a WebSocket was closed (RFC 6455, 7.4). */
+  /** The gateway is leaving: what has not called its upstream yet does not begin to. */
+  isLeaving = false
+  /** With what a WebSocket was closed (RFC 6455, 7.4); null: it was never open. */
   closeCode: number | null = null
   /** Another proxy asks whether it may let the request through: it is judged, and goes to no upstream. */
   isQuestion = false
@@ -166,6 +173,12 @@ export class Exchange implements RequestGateway {
     return this.trace.traceId
   }
 
+  get clientCertificate(): ClientCertificate | null {
+    // Of HTTP/2 it is what is known of the connection, which has the socket of TLS for this.
+    const socket = this.request.socket as Socket & { tls?: TLSSocket | null }
+    return clientCertificate(socket.tls ?? socket)
+  }
+
   useRequestId(id: string): void {
     this.requestId = id
   }
@@ -175,6 +188,13 @@ export class Exchange implements RequestGateway {
     if (this.ended) return
     set.add(this)
     this.#set = set
+  }
+
+  takeQuery(name: string): readonly string[] {
+    const { rest, values } = takeParameter(this.target, name)
+    this.target = rest
+    if (values.length > 0) this.request.url = rest
+    return values
   }
 
   onEnd(listener: () => void): void {
@@ -192,6 +212,12 @@ export class Exchange implements RequestGateway {
     this.reason = reason
     this.plugin = plugin
     this.detail = detail
+  }
+
+  /** The gateway goes: whatever is under way is told so, if it has words for it. */
+  leave(): void {
+    this.isLeaving = true
+    this.call?.leave?.()
   }
 
   /** The status is out already: only a broken connection, or a broken stream, says that the answer is not whole. */
@@ -223,6 +249,12 @@ export class Exchange implements RequestGateway {
     return this.response.writableFinished && (this.stream === null || this.stream.rstCode === 0)
   }
 
+  get #status(): number {
+    // The WebSocket library has written that answer.
+    if (this.closeCode !== null) return 101
+    return this.response.headersSent ? this.response.statusCode : 499
+  }
+
   #tell(listener: OutcomeListener | (() => void), outcome: Outcome): void {
     try {
       listener(outcome)
@@ -244,7 +276,7 @@ export class Exchange implements RequestGateway {
       host: headers.host ?? '',
       path: query === -1 ? this.target : this.target.slice(0, query),
       clientIp: this.clientIp,
-      status: this.response.headersSent ? this.response.statusCode : 499,
+      status: this.#status,
       reason: this.reason,
       plugin: this.plugin,
       detail: this.detail,

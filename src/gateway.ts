@@ -61,7 +61,10 @@ export class Gateway {
     this.registry = new Registry()
     this.registry.number('build_info').child(version, process.version).value = 1
     const env = options.env ?? process.env
-    this.#services = new Services(this.log, this.registry, env)
+    this.#services = new Services(this.log, this.registry, env, {
+      watch: options.watch !== false,
+      poll: options.poll
+    })
     this.#overload = new OverloadGuard(this.registry, options.shed)
     this.#reloader = new Reloader({
       configPath: options.config,
@@ -221,6 +224,7 @@ export class Gateway {
     if (!inTime) {
       const underWay = this.#listener?.underWay ?? 0
       this.log.warn({ underWay }, 'the drain deadline has passed: ending what is under way')
+      await this.#listener?.cut()
     }
     await this.close()
     return inTime

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { type IncomingMessage, type Server, ServerResponse } from 'node:http'
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
 import { type AddressInfo, createServer, type Server as NetServer, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { LimitsConfig, ListenerConfig } from './config/schema.ts'
 import { Refusal } from './errors.ts'
 import { type Exchange, exchangeOf } from './exchange.ts'
@@ -16,6 +17,9 @@ import type { OverloadGuard } from './overload.ts'
 import type { Registry } from './registry.ts'
 
 const maxPathBytes = 8192
+
+/** Milliseconds for the last words of calls that are cut off. */
+const cutTime = 200
 
 /** Lines a second about what was refused before it was a request. */
 const refusedLines = 10
@@ -52,6 +56,7 @@ export class PublicListener {
   readonly #open = new Set<Exchange>()
   readonly #refusedLog = new LogLimit(refusedLines)
   #stage: DrainStage = 'serving'
+  #isLeaving = false
 
   constructor(options: ListenerOptions) {
     const { limits } = options
@@ -129,7 +134,8 @@ export class PublicListener {
     this.startDraining()
     // HTTP/1 may have no port of its own, and has timers all the same.
     const closed = [...[...new Set([...this.#ports, this.#http1])].map(closing), this.#http2.close()]
-    for (const { call } of this.#open) call?.leave?.()
+    this.#isLeaving = true
+    for (const exchange of this.#open) exchange.leave()
     this.#http1.closeIdleConnections()
     for (const socket of this.#http1Sockets) {
       const connection = connectionOf(socket)
@@ -145,7 +151,21 @@ export class PublicListener {
     await Promise.all(closed)
   }
 
-  /** The deadline has passed: what is still under way ends now. */
+  /**
+   * The deadline has passed: calls whose protocol has words for that end with them. Resolves when those have left, or a moment
+   * later.
+   */
+  async cut(): Promise<void> {
+    const ends: Promise<void>[] = []
+    for (const exchange of [...this.#open, ...[...this.#pending()].map(({ req }) => exchangeOf(req))]) {
+      if (exchange.call?.cut === undefined) continue
+      ends.push(new Promise(resolve => exchange.onEnd(resolve)))
+      exchange.call.cut()
+    }
+    if (ends.length > 0) await Promise.race([Promise.all(ends), sleep(cutTime, null, { ref: false })])
+  }
+
+  /** Whatever is still under way ends now. */
   destroy(): void {
     this.#stage = 'closed'
     for (const response of this.#pending())
@@ -205,6 +225,8 @@ export class PublicListener {
     const upgrade = { socket, head }
     const exchange = this.#options.current().handleUpgrade(request, response, this.#judgeLoad(), upgrade)
     exchange.stayIn(this.#open)
+    // A connection that was opened before may still bring one.
+    if (this.#isLeaving) exchange.leave()
   }
 
   #judgeLoad(): Refusal | null {

@@ -1,11 +1,16 @@
 #!/usr/bin/env node
 import { relative } from 'node:path'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import type { AddKeyOptions } from './command/keys.ts'
 import type { ReachOptions, VerifyOptions } from './command/perimeter.ts'
 import { ConfigError } from './config/config-problem.ts'
 import { type Env, readEnv } from './config/env.ts'
 import { PluginLoadError } from './plugin/load.ts'
 import { packageFile, version } from './version.ts'
+
+// Short buffers are cut from shared ones, of 64 KiB since Node 25: the four bytes of a frame's head that wait for a slow
+// client kept 64 KiB each. This is what it was before.
+Buffer.poolSize = 8192
 
 /** Exit codes: public interface, and part of `--help`. */
 const exitCodes = Object.freeze({ ok: 0, failed: 1, badConfig: 2, usage: 64 })
@@ -51,6 +56,11 @@ Exit codes: 0 allowed, 1 denied, 2 depends on the network plugin, 3 input that c
 
 Example:
   $ sallyport reach --manifests k8s/ --from shop/frontend --to shop/orders --port 8080`
+
+const keysHelp = `
+Examples:
+  $ sallyport keys add --file keys.yaml --owner billing --scopes orders:read --expires 2027-06-30
+  $ sallyport keys list --file keys.yaml`
 
 interface Options {
   config: string
@@ -114,7 +124,33 @@ function program(env: Env): Command {
     )
     .addHelpText('after', reachHelp)
     .action(reach)
+  addKeysCommand(command)
   return command
+}
+
+function addKeysCommand(program: Command): void {
+  const keys = program
+    .command('keys')
+    .description('Keys of the plugin api-key: makes them, and keeps the file of their hashes.')
+    .addHelpText('after', keysHelp)
+  keys
+    .command('add')
+    .description('Makes a key, appends its hash to the file, and prints the key. It cannot be shown again.')
+    .requiredOption('-f, --file <path>', 'file of the keys; made if it is not there')
+    .requiredOption('-o, --owner <name>', 'whose key it is: the subject of its requests')
+    .addOption(new Option('--scopes <list>', 'what it may: a,b').argParser(readList))
+    .addOption(new Option('--groups <list>', 'groups that it belongs to: a,b').argParser(readList))
+    .option('--expires <date>', '2027-01-31 (its beginning, UTC) or 2027-01-31T12:00:00Z; default: never')
+    .action(addKey)
+  keys
+    .command('list')
+    .description('Lists the keys of a file: id, owner, scopes, groups and expiry.')
+    .requiredOption('-f, --file <path>', 'file of the keys')
+    .action(listKeys)
+}
+
+function readList(text: string): string[] {
+  return text.split(',').map(item => item.trim())
 }
 
 function manifestsOption(): Option {
@@ -166,6 +202,18 @@ async function verify(options: VerifyOptions): Promise<void> {
 async function reach(options: ReachOptions): Promise<void> {
   const command = await import('./command/perimeter.ts')
   process.exitCode = await command.reach(options)
+}
+
+async function addKey(options: AddKeyOptions): Promise<void> {
+  const command = await import('./command/keys.ts')
+  const key = await command.addKey(options)
+  // Alone on standard output: KEY=$(sallyport keys add …).
+  process.stdout.write(`${key}\n`)
+}
+
+async function listKeys(options: { file: string }): Promise<void> {
+  const command = await import('./command/keys.ts')
+  process.stdout.write(await command.listKeys(options))
 }
 
 /** `sallyport` and `sallyport --config PATH` mean `start`; an unknown word stays what it is and is refused. */

@@ -1,9 +1,13 @@
+import { hash } from 'node:crypto'
 import { compile } from '@fastify/proxy-addr'
 import type { Config } from './config/schema.ts'
 import { describeSecret, readSecret } from './config/secret.ts'
-import { type IssuerMetrics, IssuerRegistry } from './issuer/keys.ts'
+import { Introspector } from './issuer/introspector.ts'
+import { type IssuerMetrics, IssuerRegistry, identityOf } from './issuer/keys.ts'
 import type { Logger } from './log.ts'
 import type { GatewayPlugin, PluginCache } from './plugin/define.ts'
+import type { FileWatching } from './plugin/gateway.ts'
+import { SharedThings } from './plugin/shared.ts'
 import { processEnvironment, type Upstream } from './proxy/upstream.ts'
 import { UpstreamRegistry } from './proxy/upstream-registry.ts'
 import type { Registry } from './registry.ts'
@@ -14,6 +18,22 @@ import { IdentityKeyRegistry, type IdentityKeys } from './signed-identity/regist
 import type { IdentitySigner } from './signed-identity/signer.ts'
 import type { LimitStore } from './store/contract.ts'
 import { MemoryLimitStore } from './store/memory.ts'
+import { RedisLimitStore } from './store/redis.ts'
+import type { RedisClient } from './store/redis-client.ts'
+import { RedisRegistry } from './store/redis-registry.ts'
+import { SharedLimitStore } from './store/shared.ts'
+import { processTimers } from './timers.ts'
+
+/** What the routes of one configuration are made with. */
+export interface Ingredients {
+  readonly plugins: ReadonlyMap<string, GatewayPlugin>
+  /** Null where identities are not signed. */
+  readonly signer: IdentitySigner | null
+  /** Null where nothing is shared with other replicas. */
+  readonly redis: RedisClient | null
+  /** Null where nobody signs in. */
+  readonly sessions: Sessions | null
+}
 
 type Environment = Readonly<Record<string, string | undefined>>
 
@@ -24,19 +44,32 @@ type Environment = Readonly<Record<string, string | undefined>>
 export class Services {
   readonly log: Logger
   readonly registry: Registry
+  /** Counts of this replica. */
   readonly limits: LimitStore
   readonly issuers: IssuerRegistry
   readonly upstreams: UpstreamRegistry
   readonly sessions: SessionRegistry
   readonly caches = new Map<string, PluginCache<unknown>>()
+  readonly shared = new SharedThings()
+  readonly files: FileWatching
   readonly #env: Environment
   readonly #identityKeys = new IdentityKeyRegistry()
+  readonly #redis: RedisRegistry
+  /** Which connection a configuration uses: the URL is a secret that may change behind its reference. */
+  readonly #redisOf = new WeakMap<Config, RedisClient>()
 
-  constructor(log: Logger, registry: Registry, env: Environment = process.env) {
+  constructor(
+    log: Logger,
+    registry: Registry,
+    env: Environment = process.env,
+    files: FileWatching = { watch: true }
+  ) {
     this.#env = env
+    this.files = files
     this.log = log
     this.registry = registry
     this.limits = new MemoryLimitStore()
+    this.#redis = new RedisRegistry(log)
     this.issuers = new IssuerRegistry({ log, metrics: issuerMetrics(registry) })
     this.sessions = new SessionRegistry({
       log,
@@ -65,22 +98,28 @@ export class Services {
     })
   }
 
+  /** The connection to what replicas share; null where the configuration has none. Redis need not be there. */
+  async redis(config: Config): Promise<RedisClient | null> {
+    if (config.redis === undefined) return null
+    const client = await this.#redis.get(await readSecret(config.redis.url, this.#env))
+    this.#redisOf.set(config, client)
+    return client
+  }
+
   /** What the routes of one configuration get. */
-  forRoutes(
-    config: Config,
-    plugins: ReadonlyMap<string, GatewayPlugin>,
-    signer: IdentitySigner | null,
-    sessions: Sessions | null
-  ): RouteServices {
+  forRoutes(config: Config, { plugins, signer, redis, sessions }: Ingredients): RouteServices {
     const isTrusted = trustFunction(config.trustedProxies)
     return {
       log: this.log,
       registry: this.registry,
-      limits: this.limits,
+      limits: this.#limitsOf(config, redis),
       caches: this.caches,
+      shared: this.shared,
+      files: this.files,
       plugins,
       isTrusted,
       signer,
+      introspector: name => this.#introspector(config, name),
       sessions,
       issuer: name => {
         const settings = config.issuers[name]
@@ -88,6 +127,25 @@ export class Services {
         return this.issuers.get(name, settings)
       }
     }
+  }
+
+  async #introspector(
+    config: Config,
+    name: string
+  ): Promise<{ value: Introspector; release: () => unknown }> {
+    const settings = config.issuers[name]
+    const client = settings?.client
+    if (settings === undefined || client?.secret === undefined)
+      throw new Error(`the gateway is no client of issuer "${name}"`)
+    const secret = await readSecret(client.secret, this.#env)
+    // Another secret is another client, and a secret stands in no key.
+    const key = ['introspector', identityOf(name, settings), client.id, hash('sha256', secret)].join('\0')
+    const make = () => {
+      const log = this.log.child({ issuer: name })
+      const surroundings = { log, fetch: globalThis.fetch, clock: Date.now, timers: processTimers }
+      return new Introspector(name, settings, { id: client.id, secret }, surroundings)
+    }
+    return this.shared.acquire(key, make, one => one.close())
   }
 
   /**
@@ -103,12 +161,30 @@ export class Services {
     for (const key of this.caches.keys()) {
       if (!routes.has(key.slice(0, key.indexOf('/')))) this.caches.delete(key)
     }
+    await this.#redis.retain(new Set(configs.flatMap(config => this.#redisOf.get(config) ?? [])))
     await this.upstreams.retain(upstreams)
   }
 
   async close(): Promise<void> {
     this.issuers.close()
-    await Promise.all([this.upstreams.close(), this.limits.close(), this.sessions.close()])
+    await Promise.all([
+      this.upstreams.close(),
+      this.limits.close(),
+      this.#redis.close(),
+      this.shared.close(),
+      this.sessions.close()
+    ])
+  }
+
+  #limitsOf({ redis }: Config, client: RedisClient | null): LimitStore {
+    if (redis === undefined || client === null) return this.limits
+    return new SharedLimitStore({
+      shared: new RedisLimitStore(client),
+      isUp: () => client.isUp,
+      local: this.limits,
+      onError: redis.onError,
+      errors: this.registry.number('rate_limit_store_errors_total').child('redis')
+    })
   }
 }
 

@@ -8,6 +8,7 @@ import { connect, constants, createServer, type Http2Server, type ServerHttp2Str
 export function bareGrpcBridge(port: number, upstreamPort: number): Http2Server {
   const session = connect(`http://127.0.0.1:${upstreamPort}`)
   const server = createServer()
+  session.on('error', ignore)
   server.on('close', () => session.close())
   server.on('stream', (down: ServerHttp2Stream, head, flags) => {
     const up = session.request(head, { endStream: (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0 })

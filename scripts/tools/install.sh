@@ -66,16 +66,33 @@ install_h2spec() {
   ln -sf "$("$(dirname "${BASH_SOURCE[0]}")/h2spec.sh")" "$bin/h2spec"
 }
 
+# Limits that replicas share are counted in a real Redis.
+install_redis() {
+  ln -sf "$("$(dirname "${BASH_SOURCE[0]}")/redis.sh")" "$bin/redis-server"
+}
+
 # The official client and server of gRPC's interoperability cases: they must not notice the gateway.
 install_grpc_interop() {
   "$(dirname "${BASH_SOURCE[0]}")/grpc-interop.sh" >&2
 }
 
+# The Python of a backend that verifies what the gateway has signed.
+install_pyjwt() {
+  local python
+  python="$("$(dirname "${BASH_SOURCE[0]}")/pyjwt.sh")"
+  # No link: Python looks for its packages beside the name that it was started by.
+  printf '#!/bin/sh\nexec "%s" "$@"\n' "$python" >"$bin/python-with-pyjwt.new"
+  chmod +x "$bin/python-with-pyjwt.new"
+  mv "$bin/python-with-pyjwt.new" "$bin/python-with-pyjwt"
+}
+
 install_promtool
+install_redis
 install_h2spec
 install_chart_tools
 install_chromium
 install_evaluators
 install_grpc_interop
+install_pyjwt
 
 printf '%s\n' "$bin"

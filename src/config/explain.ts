@@ -61,7 +61,8 @@ function explainOne(error: ErrorObject, root: object, value: unknown): Finding[]
   const shown = path.some(key => looksSecret(String(key))) ? 'the value' : show(error.data)
 
   // A secret that was written down must not be repeated in a log.
-  if (schema['x-secret'] === true) return at(secretFault(error), 'write { env: NAME } or { file: PATH }')
+  if (schema['x-secret'] === true)
+    return at(secretFault(error), remedyIn(schema) ?? 'write { env: NAME } or { file: PATH }')
 
   switch (error.keyword) {
     case 'additionalProperties': {
@@ -167,7 +168,8 @@ function secretFault(error: ErrorObject): string {
   if (error.keyword === 'type') return 'is not a reference to a secret'
   if (error.keyword === 'additionalProperties')
     return `${error.params.additionalProperty} is no source of a secret`
-  if (error.keyword === 'minProperties') return 'does not say where the secret is'
+  if (error.keyword === 'minProperties' || error.keyword === 'required')
+    return 'does not say where the secret is'
   return 'says twice where the secret is'
 }
 

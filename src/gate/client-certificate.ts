@@ -7,6 +7,8 @@ import { altNamesOf } from '../tls/alt-names.ts'
 export interface ClientCertificate {
   /** Distinguished name, one `TYPE=value` a line, as Node writes it. */
   readonly subject: string
+  /** Of the authority that has issued it; written likewise. */
+  readonly issuer: string
   readonly dns: readonly string[]
   readonly uri: readonly string[]
   readonly email: readonly string[]
@@ -46,9 +48,10 @@ export function clientCertificate(socket: Duplex): ClientCertificate | null {
 }
 
 function factsOf(certificate: X509Certificate): ClientCertificate {
-  const { subject, fingerprint256, serialNumber, validTo } = certificate
+  const { subject, issuer, fingerprint256, serialNumber, validTo } = certificate
   return Object.freeze({
     subject,
+    issuer,
     ...altNamesOf(certificate),
     fingerprint256,
     serial: serialNumber,

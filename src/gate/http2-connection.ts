@@ -1,5 +1,6 @@
 import { constants, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
+import { holdFor, nativeOf } from '../native-session.ts'
 import { FloodGuard } from './http2-floods.ts'
 import { ConnectionInfo } from './http2-info.ts'
 import type { Http2Response } from './http2-response.ts'
@@ -41,6 +42,7 @@ export class Http2Connection {
   /** Answers under way. */
   readonly open = new Set<Http2Response>()
   readonly #session: ServerHttp2Session
+  readonly #native: object | null
   readonly #socket: Socket
   readonly #timers: Timers
   readonly #limits: ConnectionLimits
@@ -69,6 +71,7 @@ export class Http2Connection {
     onFlood: (connection: Http2Connection, what: string) => void
   ) {
     this.#session = session
+    this.#native = nativeOf(session)
     this.#socket = socket
     this.#timers = timers
     this.#limits = limits
@@ -99,8 +102,9 @@ export class Http2Connection {
     if (this.isLastCall) this.close()
   }
 
-  streamEnded(response: Http2Response): void {
+  streamEnded(response: Http2Response, stream: ServerHttp2Stream): void {
     this.open.delete(response)
+    holdFor(stream, this.#native, this.#session.destroyed)
     if (this.open.size === 0) this.#idleSince = this.#timers.now()
   }
 

@@ -121,7 +121,7 @@ function endStream(this: ServerHttp2Stream): void {
   const { response, connectionState } = requestOfStream(this) as Http2Request
   const ended = response as Http2Response
   countEnd(this, ended, connectionState)
-  connectionState?.streamEnded(ended)
+  connectionState?.streamEnded(ended, this)
   // Node has compared flags that it only sets in `end`.
   if (isHead(this) && !ended.writableEnded) ended.emit('close')
 }

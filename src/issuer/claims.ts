@@ -32,12 +32,12 @@ export function findClaimFault(
     : { reason: 'token.invalid', detail: `not an access token: ${other}` }
 }
 
-function namesAudience(aud: unknown, allowed: readonly string[]): boolean {
+export function namesAudience(aud: unknown, allowed: readonly string[]): boolean {
   if (typeof aud === 'string') return allowed.includes(aud)
   return Array.isArray(aud) && aud.every(isString) && aud.some(one => allowed.includes(one))
 }
 
-function hasBegun(seconds: unknown, latest: number): boolean {
+export function hasBegun(seconds: unknown, latest: number): boolean {
   if (seconds === undefined) return true
   return Number.isFinite(seconds) && (seconds as number) * 1000 <= latest
 }

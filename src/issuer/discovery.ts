@@ -21,17 +21,46 @@ function isLoopback(host: string): boolean {
  * issuer on a shared host could answer for another. Rejects when there is no such document.
  */
 export async function discoverKeysUrl(issuer: string, context: FetchContext): Promise<string> {
+  return urlIn(await discoverMetadata(issuer, context), 'jwks_uri', issuer)
+}
+
+export interface IntrospectionEndpoint {
+  readonly url: string
+  /** How the gateway says who it is: RFC 6749, 2.3.1. */
+  readonly authentication: 'client_secret_basic' | 'client_secret_post'
+}
+
+/** Where the issuer answers for tokens (RFC 8414, section 2). Rejects where it does not, or not to a client with a secret. */
+export async function discoverIntrospection(
+  issuer: string,
+  context: FetchContext
+): Promise<IntrospectionEndpoint> {
+  const document = await discoverMetadata(issuer, context)
+  const url = urlIn(document, 'introspection_endpoint', issuer)
+  // RFC 8414 says nothing of what holds when it is left out; of the token endpoint it says `client_secret_basic`.
+  const methods = document.introspection_endpoint_auth_methods_supported ??
+    document.token_endpoint_auth_methods_supported ?? ['client_secret_basic']
+  for (const authentication of ['client_secret_basic', 'client_secret_post'] as const)
+    if (Array.isArray(methods) && methods.includes(authentication)) return { url, authentication }
+  throw new Error(`the introspection endpoint of ${issuer} takes no client secret`)
+}
+
+async function discoverMetadata(issuer: string, context: FetchContext): Promise<Record<string, unknown>> {
   if (!isTrustworthyUrl(issuer)) throw new Error(`${issuer} is neither https nor on the loopback interface`)
   const document = await fetchMetadata(issuer, context)
-  const { issuer: named, jwks_uri: keysUrl } = document
-  if (named !== issuer) throw new Error(`the metadata of ${issuer} is that of another issuer`)
-  if (typeof keysUrl !== 'string' || !isTrustworthyUrl(keysUrl)) {
-    throw new Error(`the metadata of ${issuer} names no jwks_uri that is https or on the loopback interface`)
+  if (document.issuer !== issuer) throw new Error(`the metadata of ${issuer} is that of another issuer`)
+  return document
+}
+
+function urlIn(document: Record<string, unknown>, name: string, issuer: string): string {
+  const url = document[name]
+  if (typeof url !== 'string' || !isTrustworthyUrl(url)) {
+    throw new Error(`the metadata of ${issuer} names no ${name} that is https or on the loopback interface`)
   }
-  if (keysUrl.startsWith('http:') && !issuer.startsWith('http:')) {
-    throw new Error(`the metadata of ${issuer} names a jwks_uri without TLS`)
+  if (url.startsWith('http:') && !issuer.startsWith('http:')) {
+    throw new Error(`the metadata of ${issuer} names a ${name} without TLS`)
   }
-  return keysUrl
+  return url
 }
 
 async function fetchMetadata(issuer: string, context: FetchContext): Promise<Record<string, unknown>> {

@@ -26,6 +26,15 @@ export class UnexpectedStatus extends Error {
  * choose the keys, or an address inside the cluster, for the gateway).
  */
 export async function fetchJson(url: string, context: FetchContext): Promise<unknown> {
+  return JSON.parse(await fetchText(url, context))
+}
+
+/** As `fetchJson`, before it is read; `init` for another method than GET. */
+export async function fetchText(
+  url: string,
+  context: FetchContext,
+  init: { method?: string; headers?: Record<string, string>; body?: string } = {}
+): Promise<string> {
   const timeout = new AbortController()
   const timer = context.timers.setTimeout(
     () => timeout.abort(new Error(`${url} did not answer within ${maxMilliseconds} ms`)),
@@ -34,15 +43,16 @@ export async function fetchJson(url: string, context: FetchContext): Promise<unk
   const signal = AbortSignal.any([timeout.signal, context.signal])
   try {
     const response = await context.fetch(url, {
+      ...init,
       redirect: 'manual',
       signal,
-      headers: { accept: 'application/json, application/jwk-set+json' }
+      headers: { accept: 'application/json, application/jwk-set+json', ...init.headers }
     })
     if (response.status !== 200) {
       await response.body?.cancel()
       throw new UnexpectedStatus(url, response.status)
     }
-    return JSON.parse(await readCapped(url, response))
+    return await readCapped(url, response)
   } finally {
     context.timers.clearTimeout(timer)
   }

@@ -134,7 +134,7 @@ export class IssuerRegistry {
 }
 
 /** Only what the issuer depends on, in a fixed order: a key that moved in the YAML or a new `client` changes nothing. */
-function identityOf(
+export function identityOf(
   name: string,
   { issuer, audience, algorithms, jwks, clockTolerance, claims }: IssuerSettings
 ): string {

@@ -1,7 +1,9 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Config, PluginUse, RouteConfig } from '../config/schema.ts'
 import type { Reason, RefusalOptions } from '../errors.ts'
+import type { ClientCertificate } from '../gate/client-certificate.ts'
 import type { Identity } from '../identity.ts'
+import type { TokenIntrospector } from '../issuer/introspector.ts'
 import type { IssuerVerifier } from '../issuer/keys.ts'
 import type { Logger } from '../log.ts'
 import type { OutcomeListener, Protocol } from '../outcome.ts'
@@ -82,6 +84,22 @@ export interface PluginGateway {
   readonly fetch: typeof globalThis.fetch
   /** The verifier of an issuer of the configuration; one per issuer and process. */
   issuer(name: string): IssuerVerifier
+  /**
+   * Asks an issuer about tokens, as the client that the configuration describes; one per issuer and process. While `register`
+   * runs. Rejects when the client or its secret is missing.
+   */
+  introspector(issuer: string): Promise<TokenIntrospector>
+  /**
+   * Something that costs to make or holds connections: one per plugin and `name`, whatever the route, kept over a reload and
+   * closed when no route uses it any more. While `register` runs.
+   */
+  shared<Value>(name: string, make: () => Value, close?: (value: Value) => unknown): Value
+  /**
+   * A file that the plugin goes by, at most 1 MiB. It is read at once and again when it changes; `current` is the newest content
+   * that `parse` took. A bad change is logged once, line by line of the error's message, and changes nothing. While `register`
+   * runs. Rejects when the file cannot be read, or with what `parse` throws.
+   */
+  watchFile<Value>(path: string, parse: ParseFile<Value>): Promise<WatchedFile<Value>>
   /** Sign-in of people in browsers with an issuer of the configuration that has a client. */
   signIn(issuer: string): BrowserSignIn
   /** Another plugin, for one whose options are uses of others (`composes`). */
@@ -94,6 +112,13 @@ export interface PluginGateway {
    * the route is public and `by` needs an identity; the function throws when a request has none.
    */
   principal(by: string): (request: FastifyRequest) => string
+}
+
+/** Throws when the text is bad. A function of the module and not of one `register`, or each route reads the file for itself. */
+export type ParseFile<Value> = (text: string, path: string) => Value
+
+export interface WatchedFile<Value> {
+  readonly current: Value
 }
 
 /** A plugin that stands in the options of another one. */
@@ -159,6 +184,8 @@ export interface RequestGateway {
   readonly traceId: string
   /** Address of the client: the socket's, or the one that a trusted proxy vouches for. */
   readonly clientIp: string
+  /** Of the connection, verified against `clientCa`; null when the client has shown none. */
+  readonly clientCertificate: ClientCertificate | null
   /** Milliseconds on the clock of `performance.now()`. */
   readonly startTime: number
   /** Service and method of a gRPC call; null for other protocols, and for a path that names no method. */
@@ -183,6 +210,16 @@ export interface RequestGateway {
   removeResponseHeaders: readonly string[] | null
   /** Limits of the messages of a gRPC call or a WebSocket; null: the gateway's own. A frozen object made at build time. */
   messageLimits: MessageLimits | null
+  /**
+   * WebSocket: the subprotocol that a client is told when the upstream chooses none; null at first. For a plugin that takes a
+   * credential out of the offer: a browser wants one of its offers chosen.
+   */
+  ownSubprotocol: string | null
+  /**
+   * Takes a parameter out of the query, for what must not reach the upstream.
+   * @returns its values, decoded; empty when there is none
+   */
+  takeQuery(name: string): readonly string[]
   /** Another request id than the gateway's own, for logs and the upstream. */
   useRequestId(id: string): void
   /** Called once when this request ends, after the route's outcome listeners; at once when it has ended already. */

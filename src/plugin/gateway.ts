@@ -1,7 +1,9 @@
+import { resolve } from 'node:path'
 import { LruMap } from 'toad-cache'
 import { fetch as undiciFetch } from 'undici'
 import type { PluginUse } from '../config/schema.ts'
 import { type Reason, Refusal, type RefusalOptions } from '../errors.ts'
+import type { TokenIntrospector } from '../issuer/introspector.ts'
 import type { IssuerVerifier } from '../issuer/keys.ts'
 import type { Logger } from '../log.ts'
 import type { OutcomeListener } from '../outcome.ts'
@@ -14,11 +16,15 @@ import { announce } from './chain.ts'
 import type {
   ComposedPlugin,
   GatewayPlugin,
+  ParseFile,
   PluginCache,
   PluginGateway,
   PluginMetrics,
-  RouteInstance
+  RouteInstance,
+  WatchedFile
 } from './define.ts'
+import { LiveFile } from './live-file.ts'
+import type { SharedThings } from './shared.ts'
 
 /** What outlives generations and reaches plugins. Made once per process. */
 export interface PluginServices {
@@ -26,6 +32,15 @@ export interface PluginServices {
   readonly registry: Registry
   readonly limits: LimitStore
   readonly caches: Map<string, PluginCache<unknown>>
+  readonly shared: SharedThings
+  readonly files: FileWatching
+}
+
+/** How files of plugins are followed. */
+export interface FileWatching {
+  readonly watch: boolean
+  /** Milliseconds between two looks without any event. */
+  readonly poll?: number | undefined
 }
 
 /** What one route lends to the plugins on it. */
@@ -36,6 +51,9 @@ export interface PluginRoute {
   readonly methods: readonly string[]
   readonly outcomeListeners: OutcomeListener[]
   issuer(name: string): IssuerVerifier
+  introspector(name: string): Promise<{ value: TokenIntrospector; release: () => unknown }>
+  /** Called when the generation that the route belongs to has ended. */
+  onClose(release: () => unknown): void
   /** Null where the configuration has no sign-in. */
   readonly sessions: Sessions | null
   /** Every plugin by name. */
@@ -77,6 +95,21 @@ export function createPluginGateway(
       return cache
     },
     issuer: name => route.issuer(name),
+    async introspector(name) {
+      const { value, release } = await route.introspector(name)
+      route.onClose(release)
+      return value
+    },
+    shared<Value>(
+      name: string,
+      make: () => Value,
+      close: (value: Value) => unknown = () => undefined
+    ): Value {
+      const { value, release } = services.shared.acquire(`${plugin}\0${name}`, make, close)
+      route.onClose(release)
+      return value
+    },
+    watchFile: (path, parse) => watchFile(path, parse, plugin, route, services),
     signIn: name => signInOf(name, plugin, route.sessions),
     plugin: use => compose(use, route, services),
     principal: by => principalKey(by, route.isPublic)
@@ -102,6 +135,29 @@ function compose({ name, options }: PluginUse, route: PluginRoute, services: Plu
       await plugin.register(Object.create(instance, { gateway: { value: gateway } }) as RouteInstance, own)
     }
   }
+}
+
+const parserIds = new WeakMap<object, number>()
+let parsers = 0
+
+/** One reader per file, plugin and parser: the parser of a plugin that was loaded anew is another one. */
+async function watchFile<Value>(
+  path: string,
+  parse: ParseFile<Value>,
+  plugin: string,
+  route: PluginRoute,
+  { shared, files, log }: PluginServices
+): Promise<WatchedFile<Value>> {
+  const parser = parserIds.get(parse) ?? parsers++
+  parserIds.set(parse, parser)
+  const { value: file, release } = shared.acquire(
+    `${plugin}\0file\0${parser}\0${resolve(path)}`,
+    () => new LiveFile(path, parse, { ...files, log: log.child({ plugin }) }),
+    one => one.close()
+  )
+  route.onClose(release)
+  await file.load()
+  return file
 }
 
 function pluginMetrics(registry: Registry): PluginMetrics {

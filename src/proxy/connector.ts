@@ -15,14 +15,20 @@ export function createConnector(
   address: string | null,
   servername: string,
   config: UpstreamConfig,
-  tls: UpstreamTls
+  tls: UpstreamTls,
+  socketOptions: object = {}
 ): buildConnector.connector {
   // RFC 6066, 3: an address is never sent as a server name. It is verified all the same, as `hostname`.
   const name = isIP(servername) === 0 ? { servername } : { servername: undefined }
   const connect =
     config.protocol === 'h2'
       ? createH2Connector(config.timeouts.connect, tls)
-      : buildConnector({ timeout: config.timeouts.connect, ca: tls?.ca, autoSelectFamily: true })
+      : buildConnector({
+          timeout: config.timeouts.connect,
+          ca: tls?.ca,
+          autoSelectFamily: true,
+          ...socketOptions
+        })
   return (options, callback) =>
     connect(
       { ...options, ...name, hostname: address ?? options.hostname } as buildConnector.Options,

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import { type buildConnector, type Dispatcher, Pool } from 'undici'
 import type { UpstreamConfig } from '../config/schema.ts'
 import { processTimers, type Timers } from '../timers.ts'
@@ -6,6 +7,7 @@ import { HealthCheck } from './health-check.ts'
 import { Http2Client, type Http2ClientOptions } from './http2/client.ts'
 import { Http2Dispatcher } from './http2/dispatcher.ts'
 import { createProbe, type Probe } from './probe.ts'
+import { pacedRead } from './websocket/paced-read.ts'
 
 /** What undici takes and its types leave out. */
 export interface UpstreamRequest extends Dispatcher.DispatchOptions {
@@ -47,6 +49,7 @@ export class Endpoint {
   connects = 0
   readonly #onChange: (endpoint: Endpoint) => void
   readonly #timers: Timers
+  readonly #socketConnector: () => buildConnector.connector
   readonly #probe: Probe | null = null
   readonly #healthCheck: HealthCheck | null = null
   #isResting = false
@@ -63,6 +66,9 @@ export class Endpoint {
     this.#onChange = onChange
     this.#timers = timers
     const connector = createConnector(address, this.servername, config, tls)
+    this.#socketConnector = once(() =>
+      createConnector(address, this.servername, config, tls, { onread: pacedRead })
+    )
     const onConnect = () => void this.connects++
     this.http2 =
       config.protocol === 'http1'
@@ -99,6 +105,15 @@ export class Endpoint {
   /** Whether it should get requests. */
   get isWell(): boolean {
     return !this.#isResting && this.#healthCheck?.isHealthy !== false
+  }
+
+  /** A connection outside of the pool, for what is no request and answer: made as the pool makes its own. */
+  connect(callback: (error: Error | null, socket: Socket | null) => void): void {
+    const { protocol, hostname, host, port } = new URL(this.origin)
+    const options = { protocol, hostname: unbracketed(hostname), host, port, servername: this.servername }
+    this.#socketConnector()(options, (...[error, socket]) =>
+      callback(error, (socket ?? null) as Socket | null)
+    )
   }
 
   /** It could not be connected to: spares it for a while. */
@@ -168,6 +183,11 @@ function createHttp2({
     connectTimeout: config.timeouts.connect,
     maxSessions: config.maxInFlight
   })
+}
+
+function once<Value>(make: () => Value): () => Value {
+  let made: Value | undefined
+  return () => (made ??= make())
 }
 
 function labelOf(url: URL, address: string | null): string {

@@ -5,6 +5,7 @@ import { GrpcCall } from './grpc/call.ts'
 import type { RpcClient } from './grpc/client.ts'
 import { type RpcKind, rpcKindOf } from './grpc/content-type.ts'
 import { parseTimeout } from './grpc/deadline.ts'
+import { ReplyClient } from './grpc/reply-client.ts'
 import { StreamClient } from './grpc/stream-client.ts'
 import { WebClient } from './grpc/web-client.ts'
 import { admit, type ProxyHook, type ProxyTarget } from './target.ts'
@@ -34,10 +35,15 @@ export function createGrpcHook(target: ProxyTarget): ProxyHook {
     const deadline = deadlineOf(exchange)
     const ticket = admit(exchange, target)
     const isWeb = kind !== 'grpc'
-    const client = isWeb ? new WebClient(exchange, kind) : streamClient(exchange)
+    const viaReply = target.viaReply && !isWeb
+    const client = isWeb
+      ? new WebClient(exchange, kind)
+      : viaReply
+        ? new ReplyClient(exchange, reply)
+        : streamClient(exchange)
     // Whatever throws in here still goes through Fastify, to the error handler.
-    const call = new GrpcCall({ target, exchange, reply, client, isWeb, ticket, deadline })
-    reply.hijack()
+    const call = new GrpcCall({ target, exchange, reply, client, isWeb, viaReply, ticket, deadline })
+    if (!viaReply) reply.hijack()
     call.start()
   }
 }

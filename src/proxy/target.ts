@@ -30,6 +30,15 @@ export interface ProxyTarget {
   readonly upstreamDuration: Histogram
   readonly upstreamErrors: (reason: Reason) => Cell
   readonly retried: () => Cell
+  /** Null for all but WebSocket. */
+  readonly sockets: SocketCounters | null
+}
+
+/** What is counted of the WebSockets of a route; messages in: from the client. */
+export interface SocketCounters {
+  readonly connections: Cell
+  readonly messagesIn: Cell
+  readonly messagesOut: Cell
 }
 
 /** The last hook of a route: it takes the request over. */

@@ -3,16 +3,18 @@ import type { FastifyInstance } from 'fastify'
 import type { Config, RouteConfig } from '../config/schema.ts'
 import type { Reason } from '../errors.ts'
 import type { ExchangeRoute } from '../exchange.ts'
+import type { TokenIntrospector } from '../issuer/introspector.ts'
 import type { IssuerVerifier } from '../issuer/keys.ts'
 import type { OutcomeListener, Protocol } from '../outcome.ts'
 import { type ChainLink, HookWatch, markPassed } from '../plugin/chain.ts'
 import type { GatewayPlugin, Phase, RouteInstance } from '../plugin/define.ts'
-import { createPluginGateway, type PluginServices } from '../plugin/gateway.ts'
+import { createPluginGateway, type PluginRoute, type PluginServices } from '../plugin/gateway.ts'
 import { createGrpcHook } from '../proxy/grpc.ts'
 import { createProxyHook } from '../proxy/http.ts'
 import { compileLocation, compileRewrite } from '../proxy/rewrite.ts'
-import type { ProxyHook, ProxyTarget } from '../proxy/target.ts'
+import type { ProxyHook, ProxyTarget, SocketCounters } from '../proxy/target.ts'
 import { type Upstream, unusedClient } from '../proxy/upstream.ts'
+import { createWebSocketHook } from '../proxy/websocket.ts'
 import type { Cell, Registry } from '../registry.ts'
 import type { Sessions } from '../session/sessions.ts'
 import type { IdentitySigner } from '../signed-identity/signer.ts'
@@ -35,6 +37,7 @@ export interface BuiltRoute extends Matchable, ExchangeRoute {
 
 export interface RouteServices extends PluginServices {
   issuer(name: string): IssuerVerifier
+  introspector(name: string): Promise<{ value: TokenIntrospector; release: () => unknown }>
   isTrusted: (address: string) => boolean
   /** Null where the configuration has no key. */
   readonly signer: IdentitySigner | null
@@ -47,11 +50,7 @@ export interface RouteServices extends PluginServices {
 const proxies: Readonly<Record<Protocol, (target: ProxyTarget) => ProxyHook>> = {
   http: createProxyHook,
   grpc: createGrpcHook,
-  websocket: notYet
-}
-
-function notYet(): ProxyHook {
-  throw new Error('this version has no proxy for the protocol')
+  websocket: createWebSocketHook
 }
 
 const deciding: ReadonlySet<Phase> = new Set(['guard', 'authenticate', 'authorize', 'limit'])
@@ -126,7 +125,7 @@ async function registerPlugin(
   services: RouteServices
 ): Promise<void> {
   const { plugin, options } = link
-  const gateway = createPluginGateway(plugin.name, pluginRoute(route, services), services)
+  const gateway = createPluginGateway(plugin.name, pluginRoute(route, services, context), services)
   // `gateway` belongs to one plugin; the instance is the route's, so that hooks land on the route.
   const instance = Object.create(context, { gateway: { value: gateway } }) as RouteInstance
   try {
@@ -141,7 +140,7 @@ async function registerPlugin(
   }
 }
 
-function pluginRoute(route: BuiltRoute, services: RouteServices) {
+function pluginRoute(route: BuiltRoute, services: RouteServices, context: FastifyInstance): PluginRoute {
   return {
     name: route.name,
     upstream: route.upstream.name,
@@ -149,6 +148,12 @@ function pluginRoute(route: BuiltRoute, services: RouteServices) {
     methods: route.methods,
     outcomeListeners: route.outcomeListeners,
     issuer: services.issuer,
+    introspector: services.introspector,
+    onClose(release) {
+      context.addHook('onClose', async () => {
+        await release()
+      })
+    },
     sessions: services.sessions,
     plugins: services.plugins
   }
@@ -183,7 +188,8 @@ async function registerProxy(
     viaReply,
     upstreamDuration: registry.histogram('upstream_request_duration_seconds').child(upstream.name),
     upstreamErrors: (reason: Reason) => registry.number('upstream_errors_total').child(upstream.name, reason),
-    retried: () => registry.number('retries_total').child(upstream.name)
+    retried: () => registry.number('retries_total').child(upstream.name),
+    sockets: route.protocol === 'websocket' ? socketCounters(route.name, registry) : null
   })
   await context.register(httpProxy, {
     upstream: upstream.config.endpoints[0] as string,
@@ -192,4 +198,13 @@ async function registerProxy(
     undici: unusedClient(upstream) as never,
     preHandler: proxyRequest as never
   })
+}
+
+function socketCounters(route: string, registry: Registry): SocketCounters {
+  const messages = registry.number('websocket_messages_total')
+  return {
+    connections: registry.number('websocket_connections').child(route),
+    messagesIn: messages.child(route, 'in'),
+    messagesOut: messages.child(route, 'out')
+  }
 }

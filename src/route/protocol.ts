@@ -2,21 +2,18 @@ import type { IncomingMessage } from 'node:http'
 import { Refusal } from '../errors.ts'
 import type { Protocol } from '../outcome.ts'
 
-/** PROTOCOL-HTTP2.md and PROTOCOL-WEB.md of gRPC: `application/grpc`, `application/grpc+proto`, `application/grpc-web-text`, … */
-const grpcType = 'application/grpc'
+/**
+ * `application/grpc`, `application/grpc+proto`, `application/grpc-web-text`, … (PROTOCOL-HTTP2.md, PROTOCOL-WEB.md). Whatever
+ * only begins so counts as well: some servers take it for gRPC, and it must not reach one as an ordinary request.
+ */
+const grpcType = /^application\/grpc/i
 
 /** The protocol that a request speaks. A WebSocket handshake is told apart before, by the server that took it. */
 export function protocolOf(request: IncomingMessage): Protocol {
   const type = request.headers['content-type']
   // `application/` is 12 characters: JSON and forms are told apart by the next one.
-  if (type === undefined || type.charCodeAt(12) !== 0x67) return 'http'
-  return isGrpc(type) ? 'grpc' : 'http'
-}
-
-function isGrpc(type: string): boolean {
-  if (!type.startsWith(grpcType)) return false
-  const next = type.charAt(grpcType.length)
-  return next === '' || next === '+' || next === ';' || next === '-'
+  if (type === undefined || (type.charCodeAt(12) | 0x20) !== 0x67) return 'http'
+  return grpcType.test(type) ? 'grpc' : 'http'
 }
 
 const otherProtocols: Readonly<Record<Protocol, readonly Protocol[]>> = {

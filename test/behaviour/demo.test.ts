@@ -1,35 +1,48 @@
 import { execFile } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import {
+  credentials,
+  loadPackageDefinition,
+  Server as RpcServer,
+  type ServiceClientConstructor
+} from '@grpc/grpc-js'
+import { loadSync } from '@grpc/proto-loader'
 import t from 'tap'
-import { listenOnLoopback } from '../../examples/listen.ts'
+import { listenOnLoopback, listenRpcOnLoopback } from '../../examples/listen.ts'
 import { startDemo } from '../fixtures/demo.ts'
 
 const run = promisify(execFile)
 const root = join(import.meta.dirname, '../..')
 
-t.test('the demo prints five requests, and each gives what it says', async t => {
+t.test('the demo prints eight requests, and each gives what it says', async t => {
   const { scripts } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))
   t.equal(scripts.demo, 'node examples/demo.ts', 'this is what npm run demo does')
   const demo = await startDemo(t)
-  t.equal(demo.requests.length, 5)
+  t.equal(demo.requests.length, 8)
   t.match(demo.output(), (await readFile(demo.tokenFile, 'utf8')).trim(), 'the token is printed')
   for (const { line, answers } of demo.requests) {
     const { stdout } = await run('bash', ['-c', line])
     for (const answer of answers) t.ok(stdout.includes(answer), `${line} => ${answer}`, { stdout })
   }
+  t.match(await services(demo.h2c), ['shop.v1.Orders'], 'tools find the gRPC service by themselves')
 
   t.equal(await demo.interrupt(), 0, 'Ctrl-C is no failure')
   await t.rejects(fetch(demo.gateway), 'the gateway is gone')
+  await t.rejects(fetch(demo.h2c), 'its listener for HTTP/2')
   await t.rejects(fetch(demo.admin), 'its admin listener too')
   t.notOk(existsSync(demo.tokenFile), 'and the token')
   const log = demo.output()
   t.match(log, 'GET /orders/7 200  route orders-read for demo-app', 'the log can be read')
   t.match(log, 'rate.exceeded by rate-limit')
+  t.match(log, 'grpc /shop.v1.Orders/Get 0  route orders-rpc for demo-app')
+  t.match(log, 'websocket /prices/live 1000  route prices-live for demo-app')
   t.match(log, 'stopped')
   t.notMatch(log, /WARNING|NOTICE|\{"level"/)
 })
@@ -42,12 +55,18 @@ t.test('a port that is taken is said in a sentence', async t => {
   await t.rejects(listenOnLoopback(createServer(), Number(port), 'orders service'), {
     message: `Port ${port} of 127.0.0.1, for the orders service, is taken.`
   })
+  await t.rejects(listenRpcOnLoopback(new RpcServer(), Number(port), 'orders gRPC service'), {
+    message: `Port ${port} of 127.0.0.1, for the orders gRPC service, is taken.`
+  })
 
   const folder = await mkdtemp(join(tmpdir(), 'sallyport-'))
   t.teardown(() => rm(folder, { recursive: true }))
   const config = join(folder, 'gateway.yaml')
   const yaml = await readFile(join(root, 'routes/gateway.yaml'), 'utf8')
-  await writeFile(config, yaml.replace('port: 8080', `port: ${port}`).replace('port: 9090', 'port: 0'))
+  await writeFile(
+    config,
+    yaml.replace('port: 8080', `port: ${port}`).replaceAll(/port: (8081|9090)/g, 'port: 0')
+  )
   const start = run(process.execPath, [join(root, 'src/main.ts'), 'start', '--config', config])
   await t.rejects(start, {
     code: 1,
@@ -57,5 +76,29 @@ t.test('a port that is taken is said in a sentence', async t => {
 
 t.test('the default configuration passes the check', async t => {
   const { stdout } = await run(process.execPath, ['src/main.ts', 'check'], { cwd: root })
-  t.equal(stdout, 'routes/gateway.yaml: fine, 3 routes, 2 upstreams\n')
+  t.equal(stdout, 'routes/gateway.yaml: fine, 6 routes, 4 upstreams\n')
 })
+
+/** What grpcurl and its like ask first: the services that server reflection tells of. */
+async function services(origin: string): Promise<string[]> {
+  const proto = new URL(
+    '../proto/grpc/reflection/v1/reflection.proto',
+    import.meta.resolve('@grpc/reflection')
+  )
+  const definition = loadSync(fileURLToPath(proto))
+  const { grpc } = loadPackageDefinition(definition) as unknown as {
+    grpc: { reflection: { v1: { ServerReflection: ServiceClientConstructor } } }
+  }
+  const Reflection = grpc.reflection.v1.ServerReflection
+  const client = new Reflection(new URL(origin).host, credentials.createInsecure())
+  const { path, requestSerialize, responseDeserialize } = Reflection.service
+    .ServerReflectionInfo as NonNullable<(typeof Reflection.service)[string]>
+  const stream = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize)
+  stream.write({ listServices: '' })
+  const [{ listServicesResponse }] = await once(stream, 'data')
+  stream.end()
+  stream.resume()
+  await once(stream, 'end')
+  client.close()
+  return listServicesResponse.service.map(({ name }: { name: string }) => name)
+}

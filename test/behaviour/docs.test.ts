@@ -20,7 +20,11 @@ const base = {
     corp: { issuer: 'https://idp.example.com', audience: ['orders-api'] },
     demo: { issuer: 'http://127.0.0.1:9003', audience: ['https://orders.example.com'] }
   },
-  upstreams: { orders: { url: 'http://127.0.0.1:9001' } },
+  listeners: { http: {}, h2c: {} },
+  upstreams: {
+    orders: { url: 'http://127.0.0.1:9001' },
+    'orders-grpc': { url: 'http://127.0.0.1:9004', protocol: 'h2c' }
+  },
   routes: { open: { match: { path: '/open/*' }, public: true, upstream: 'orders' } }
 }
 type Sections = Record<string, unknown> & typeof base

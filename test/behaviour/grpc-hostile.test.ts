@@ -1,5 +1,7 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { grpcGateway, openRoute, quiet } from '../fixtures/grpc/gateway.ts'
 import {
@@ -226,6 +228,31 @@ ${routes.join('')}`
   }
   t.notOk(session.destroyed)
   await quiet(gateway, 'good')
+})
+
+t.test('a head that has no end does not end the process, whatever the collector takes first', async t => {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  const url = await hostileUpstream(t, {
+    onCall: stream =>
+      Buffer.concat([
+        frame(frames.headers, 0, stream, block({ ':status': '200' })),
+        ...Array.from({ length: 20 }, (_, i) =>
+          frame(frames.continuation, 0, stream, block({ [`x-${i}`]: 'a'.repeat(15_000) }))
+        )
+      ])
+  })
+  const gateway = await grpcGateway(t, openRoute(url))
+  const session = openSession(t, gateway.h2c)
+  for (let round = 0; round < 8; round++) {
+    const answers = await Promise.all(Array.from({ length: 20 }, () => call(session, method)))
+    t.ok(answers.every(answer => statusOf(answer) === 14))
+    for (let turn = 0; turn < 2; turn++) {
+      await new Promise(setImmediate)
+      collect()
+    }
+  }
+  await quiet(gateway, 'open')
 })
 
 t.test('an upstream that takes connections and says nothing costs a call its deadline', async t => {

@@ -2,7 +2,7 @@ import { Metadata } from '@grpc/grpc-js'
 import t, { type Test } from 'tap'
 import { makeCertificates } from '../fixtures/grpc/certificates.ts'
 import { type Door, interopClients } from '../fixtures/grpc/door.ts'
-import { grpcGateway, openRoute, quiet } from '../fixtures/grpc/gateway.ts'
+import { bareDoor, grpcGateway, openRoute, quiet } from '../fixtures/grpc/gateway.ts'
 import { goClient, goServer } from '../fixtures/grpc/go.ts'
 import { endsAtTheClient, interopCases } from '../fixtures/grpc/interop-cases.ts'
 import { interopServer } from '../fixtures/grpc/interop-server.ts'
@@ -17,6 +17,14 @@ t.test('the cases hold between the clients and the servers themselves', async t 
   await caseByCase(t, { name: 'Go', port: goPort, tls: null })
   await caseByCaseInGo(t, { name: 'Go', port: goPort, tls: null })
   await caseByCaseInGo(t, { name: 'grpc-js', port: nodePort, tls: null })
+})
+
+t.test('the cases hold through the bare bridge that the benchmark compares with', async t => {
+  const goPort = await goServer(t)
+  if (goPort === null) return skipWithout(t, 'grpc-interop-server')
+  const door = await bareDoor(t, goPort)
+  await caseByCase(t, door)
+  await caseByCaseInGo(t, door)
 })
 
 t.test('the cases hold through the gateway, with a token and without one', async t => {

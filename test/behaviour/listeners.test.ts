@@ -3,7 +3,9 @@ import { type ClientHttp2Session, connect, constants, type IncomingHttpHeaders }
 import { request as requestHttps } from 'node:https'
 import { connect as connectTcp } from 'node:net'
 import t, { type Test } from 'tap'
+import { WebSocket } from 'ws'
 import { authority } from '../fixtures/certificates.ts'
+import { socketUpstream } from '../fixtures/web-sockets.ts'
 import { buildGateway, echo, upstream } from '../helper.ts'
 
 interface Answer {
@@ -219,4 +221,30 @@ t.test('a gateway with nothing but TLS starts, serves HTTP/1.1 and stops', async
   response.resume()
   await once(response, 'end')
   await gateway.drain()
+})
+
+t.test('a WebSocket runs over the TLS of the gateway, and a drain closes it with 1001', async t => {
+  const { url } = await socketUpstream(t)
+  const root = await authority(t)
+  const leaf = await root.leaf({ names: ['IP:127.0.0.1'] })
+  const { gateway } = await buildGateway(
+    t,
+    `listeners:
+  https: { host: 127.0.0.1, port: 0, tls: { cert: { file: ${leaf.certPath} }, key: { file: ${leaf.keyPath} } } }
+  admin: { host: 127.0.0.1, port: 0 }
+upstreams: { backend: { url: "${url}" } }
+limits: { drainDelay: 0s, drainTimeout: 30s, overload: { eventLoopLag: 60s } }
+routes: { live: { match: { path: /live, protocol: websocket }, public: true, upstream: backend } }
+`
+  )
+  const origin = (gateway.addresses.https as string).replace('https', 'wss')
+  const client = new WebSocket(`${origin}/live`, { ca: root.cert })
+  t.teardown(() => client.terminate())
+  await once(client, 'open')
+  client.send('hello')
+  const [message] = await once(client, 'message')
+  t.equal(String(message), 'hello')
+  const closed = once(client, 'close')
+  t.equal(await gateway.drain(), true)
+  t.equal((await closed)[0], 1001)
 })

@@ -3,12 +3,19 @@ import type { RequestListener } from 'node:http'
 import { createServer as createHttpsServer } from 'node:https'
 import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import t from 'tap'
+import { authority } from '../fixtures/certificates.ts'
 import { http2Upstream } from '../fixtures/http2-upstream.ts'
 import { proxying } from '../fixtures/proxying.ts'
-import { upstreamCertificates } from '../fixtures/upstream-certificates.ts'
 
-type Tls = { cert: Buffer; key: Buffer }
+type Tls = { cert: string; key: string }
 type Test = { teardown(close: () => unknown): void }
+
+/** A CA, by its path, and a certificate of it for `orders.shop`. */
+async function shopCertificates(t: Test): Promise<Tls & { ca: string }> {
+  const root = await authority(t)
+  const { cert, key } = await root.leaf({ names: ['DNS:orders.shop'] })
+  return { ca: root.certPath, cert, key }
+}
 
 /** The origin of a server with TLS that speaks only HTTP/1.1. */
 async function http1Upstream(t: Test, listener: RequestListener, tls: Tls & { ALPNProtocols?: string[] }) {
@@ -24,7 +31,7 @@ async function http1Upstream(t: Test, listener: RequestListener, tls: Tls & { AL
 
 for (const protocol of ['http1', 'h2'] as const)
   t.test(`upstreams with TLS are verified: ${protocol}`, async t => {
-    const { ca, cert, key } = await upstreamCertificates(t)
+    const { ca, cert, key } = await shopCertificates(t)
     let requests = 0
     const make = protocol === 'h2' ? http2Upstream : http1Upstream
     const { url } = await make(
@@ -85,7 +92,7 @@ for (const protocol of ['http1', 'h2'] as const)
   })
 
 t.test('an upstream that does not choose h2 is not spoken to', async t => {
-  const { ca, cert, key } = await upstreamCertificates(t)
+  const { ca, cert, key } = await shopCertificates(t)
   let requests = 0
   const count: RequestListener = (_request, response) => {
     requests++

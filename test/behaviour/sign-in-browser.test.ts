@@ -4,7 +4,8 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
-import { openTab, skipWithoutChromium, type Tab } from '../fixtures/chromium.ts'
+import { skipWithoutBrowser } from '../fixtures/chromium.ts'
+import { openTab, type Tab } from '../fixtures/chromium-tab.ts'
 import { ahead, signInGateway } from '../fixtures/sign-in.ts'
 
 /** SCREENSHOTS=FOLDER keeps what the pages look like, for people. */
@@ -18,7 +19,7 @@ const status = "fetch('/api').then(answer => answer.status)"
 
 t.test(
   'in a real browser: sign in, work, sign out, and be signed out',
-  { skip: skipWithoutChromium },
+  { skip: skipWithoutBrowser },
   async t => {
     const service = createServer((request, response) => {
       const user = request.headers['x-forwarded-user']

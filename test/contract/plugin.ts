@@ -3,7 +3,7 @@ import { Ajv2020 } from 'ajv/dist/2020.js'
 import type { Test } from 'tap'
 import type { RequestGateway } from '../../src/plugin/define.ts'
 import { phases } from '../../src/plugin/define.ts'
-import { identity, testRoute, testRoutes, type Use } from '../fixtures/route.ts'
+import { identity, type RouteSettings, testRoute, testRoutes, type Use } from '../fixtures/route.ts'
 
 export interface PluginCase {
   plugin: Use[0]
@@ -11,12 +11,23 @@ export interface PluginCase {
   file: URL
   /** Options as in the YAML, which the schema must accept; each is tried. */
   written: unknown[]
+  /** The configuration around the options. */
+  config?: object
+  /** What a request carries to get in. */
+  headers?: Record<string, string>
+  /** What the gateway lends to it. */
+  gateway?: RouteSettings['gateway']
+  /** What is known of its requests. */
+  wrapRequest?: RouteSettings['wrapRequest']
   /** The same options as the plugin gets them (durations in ms, sizes in bytes), for one route that lets a plain GET pass. */
   options: unknown
 }
 
 /** What every plugin must do, whichever it is. */
-export function pluginContract(t: Test, { plugin, file, written, options }: PluginCase): void {
+export function pluginContract(t: Test, oneCase: PluginCase): void {
+  const { plugin, file, written, options, headers = {} } = oneCase
+  const known: RouteSettings = { ...nothingSpecial, gateway: oneCase.gateway ?? {} }
+  if (oneCase.wrapRequest !== undefined) known.wrapRequest = oneCase.wrapRequest
   t.test(`${plugin.name} has a name, a phase and options that explain themselves`, async t => {
     t.match(plugin.name, /^[a-z][a-z0-9-]*$/)
     t.equal(file.pathname.split('/').at(-1), `${plugin.name}.ts`, 'the file is named like the plugin')
@@ -31,6 +42,8 @@ export function pluginContract(t: Test, { plugin, file, written, options }: Plug
     ajv.addFormat('size', /^\d+(Ki|Mi|Gi)?$/)
     ajv.addFormat('cidr', /^[0-9a-f.:]+\/\d+$/)
     ajv.addFormat('uri', true)
+    ajv.addKeyword({ keyword: 'x-secret', schemaType: 'boolean' })
+    ajv.addKeyword({ keyword: 'x-remedy', schemaType: 'string' })
     const validate = ajv.compile(plugin.schema)
     for (const sample of written) {
       t.ok(validate(sample), `accepts ${JSON.stringify(sample)}: ${ajv.errorsText(validate.errors)}`)
@@ -40,20 +53,26 @@ export function pluginContract(t: Test, { plugin, file, written, options }: Plug
       t.equal(validate(list), false, 'refuses a key that it does not know')
     }
     if (plugin.check)
-      t.same(plugin.check(options as never, {} as never), [], 'has nothing against its own options')
+      t.same(
+        plugin.check(options as never, (oneCase.config ?? {}) as never),
+        [],
+        'has nothing against its own options'
+      )
   })
 
   t.test(`${plugin.name} loads from a folder without node_modules of ours`, async t => {
     const source = await readFile(file, 'utf8')
     const imports = source.match(/^(import|export)\b[^'"]*from\s*['"]\.[^'"]*['"]/gm) ?? []
-    const atRuntime = imports.filter(line => !line.startsWith('import type'))
+    // A folder of its name is part of it.
+    const own = new RegExp(`from\\s*['"]\\./${plugin.name}/[a-z-]+\\.ts['"]$`)
+    const atRuntime = imports.filter(line => !line.startsWith('import type') && !own.test(line))
     t.same(atRuntime, [], 'imports nothing of ours but types')
     t.equal(/\bimport\(['"]\./.test(source), false)
   })
 
   t.test(`${plugin.name} works on a bare Fastify route`, async t => {
     const route = await testRoute(t, [[plugin, options]], known)
-    const answer = await fetch(`${route.url}/orders`)
+    const answer = await fetch(`${route.url}/orders`, { headers })
     t.equal(answer.status, 200)
     t.equal(route.proxied.length, 1)
   })
@@ -66,7 +85,7 @@ export function pluginContract(t: Test, { plugin, file, written, options }: Plug
       { uses: [], settings: { ...known, name: 'route-c' } }
     ])
     const answers = []
-    for (const route of routes) answers.push(await fetch(`${route.url}/orders`))
+    for (const route of routes) answers.push(await fetch(`${route.url}/orders`, { headers }))
     t.same(
       answers.map(answer => answer.status),
       [200, 200, 200]
@@ -92,14 +111,15 @@ export function pluginContract(t: Test, { plugin, file, written, options }: Plug
       limits,
       gateway: {
         principal: () => broken,
-        cache: () => ({ get: () => undefined, set() {}, delete() {} })
+        cache: () => ({ get: () => undefined, set() {}, delete() {} }),
+        ...oneCase.gateway
       },
       wrapRequest: gateway => breakable(gateway, broken)
     })
     const answer = await fetch(`${route.url}/orders`, {
       method: 'POST',
       body: '{}',
-      headers: { 'content-type': 'application/json', origin: 'https://shop.example.com' }
+      headers: { 'content-type': 'application/json', origin: 'https://shop.example.com', ...headers }
     })
     if (touched) {
       t.ok(answer.status >= 400, `answers ${answer.status}`)
@@ -111,7 +131,7 @@ export function pluginContract(t: Test, { plugin, file, written, options }: Plug
   })
 }
 
-const known = {
+const nothingSpecial = {
   identity: identity({ scopes: ['orders:read'], groups: ['ops'], roles: ['reader'] }),
   methods: [] as string[]
 }

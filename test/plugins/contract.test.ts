@@ -1,16 +1,49 @@
 import t from 'tap'
+import { digestOfKey, makeKey } from '../../plugins/api-key/key.ts'
+import apiKey from '../../plugins/api-key.ts'
 import authorize from '../../plugins/authorize.ts'
 import bodyLimit from '../../plugins/body-limit.ts'
 import concurrency from '../../plugins/concurrency.ts'
 import cors from '../../plugins/cors.ts'
 import headers from '../../plugins/headers.ts'
+import introspection from '../../plugins/introspection.ts'
 import ipFilter from '../../plugins/ip-filter.ts'
+import mtls from '../../plugins/mtls.ts'
 import protocol from '../../plugins/protocol.ts'
 import rateLimit from '../../plugins/rate-limit.ts'
 import requestId from '../../plugins/request-id.ts'
+import type { ClientCertificate } from '../../src/gate/client-certificate.ts'
+import type { PluginGateway } from '../../src/plugin/define.ts'
 import { type PluginCase, pluginContract } from '../contract/plugin.ts'
+import { identity } from '../fixtures/route.ts'
+
+/** A file that is read from memory. */
+function fileOf(text: string): Partial<PluginGateway> {
+  return { watchFile: async (path, parse) => ({ current: parse(text, path) }) }
+}
+
+const apiKeyOf = makeKey()
+const keyFile = `keys: [{ id: ${apiKeyOf.id}, hash: "sha256:${digestOfKey(apiKeyOf.key).toString('hex')}", owner: ann }]`
+
+const certificate: ClientCertificate = {
+  subject: 'CN=orders',
+  issuer: 'CN=corp',
+  dns: [],
+  uri: ['spiffe://corp/orders'],
+  email: [],
+  fingerprint256: '',
+  serial: '',
+  notAfter: new Date(Date.now() + 60_000)
+}
 
 const cases: Record<string, Omit<PluginCase, 'file'>> = {
+  'api-key': {
+    plugin: apiKey,
+    written: [{ keys: { file: '/etc/sallyport/keys.yaml' } }],
+    options: { keys: { file: '/etc/sallyport/no-such-keys.yaml' } },
+    headers: { 'x-api-key': apiKeyOf.key },
+    gateway: fileOf(keyFile)
+  },
   authorize: {
     plugin: authorize,
     written: [
@@ -49,10 +82,25 @@ const cases: Record<string, Omit<PluginCase, 'file'>> = {
       response: { set: { 'x-frame-options': 'DENY' }, remove: ['server'] }
     }
   },
+  introspection: {
+    plugin: introspection,
+    written: [{ issuer: 'corp', cache: '30s' }, { issuer: 'corp' }],
+    options: { issuer: 'corp', cache: 30_000 },
+    config: { issuers: { corp: { client: { id: 'gateway', secret: { env: 'SECRET' } } } } },
+    headers: { authorization: 'Bearer abc' },
+    gateway: { introspector: async () => ({ introspect: () => identity() }) }
+  },
   'ip-filter': {
     plugin: ipFilter,
     written: [{ allow: ['203.0.113.0/24'] }, { deny: ['2001:db8::/32'] }],
     options: { allow: ['127.0.0.0/8'], deny: ['203.0.113.0/24'] }
+  },
+  mtls: {
+    plugin: mtls,
+    written: [{ san: ['spiffe://corp/*'] }, { cn: ['orders'] }],
+    options: { san: ['spiffe://corp/*'] },
+    config: { listeners: { https: { tls: { clientCa: { file: '/etc/ca.crt' } } } } },
+    wrapRequest: request => Object.assign(request, { clientCertificate: certificate })
   },
   protocol: {
     plugin: protocol,

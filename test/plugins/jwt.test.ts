@@ -292,3 +292,32 @@ t.test('issuers that the configuration does not describe are found by the check'
     { path: ['issuers', 1], message: /the same issuer https:\/\/a/ }
   ])
 })
+
+t.test('in `any` it takes what has the shape of a JWT, and leaves the rest to others', async t => {
+  const request = (headers: Record<string, string>, protocol = 'http', url = '/') =>
+    ({ headers, url, gateway: { protocol } }) as never
+  const socket = (offer: string) => request({ 'sec-websocket-protocol': offer }, 'websocket')
+  const bearer = (token: string) => request({ authorization: `Bearer ${token}` })
+  const carries = jwt.carries({ issuer: 'corp' })
+  const rows: [what: string, request: never, expected: boolean][] = [
+    ['a JWT', bearer('aA0.b_-.c'), true],
+    ['the scheme in another case', request({ authorization: 'bearer a.b.c' }), true],
+    ['one without a signature', bearer('a.b.'), true],
+    ['an opaque token', bearer('abc'), false],
+    ['two parts', bearer('a.b'), false],
+    ['a JWE', bearer('a.b.c.d.e'), false],
+    ['no base64url', bearer('a.b.c='), false],
+    ['another scheme', request({ authorization: 'Basic a.b.c' }), false],
+    ['nothing', request({}), false],
+    ['an offer over HTTP', request({ 'sec-websocket-protocol': 'bearer, a.b.c' }), false],
+    ['an offer', socket('chat, bearer, a.b.c'), true],
+    ['an encoded offer', socket('base64url.bearer.authorization.k8s.io.YQ'), true],
+    ['a marker alone', socket('chat, bearer'), false]
+  ]
+  for (const [what, request, expected] of rows) t.equal(carries(request), expected, what)
+  const elsewhere = jwt.carries({ issuer: 'corp', from: [{ cookie: 'token' }, { query: 'token' }] })
+  t.equal(elsewhere(request({ cookie: 'a=b; token=x' }, 'websocket')), true)
+  t.equal(elsewhere(request({ cookie: 'xtoken=x' }, 'websocket')), false)
+  t.equal(elsewhere(request({}, 'websocket', '/?a=1&tok%65n=x')), true)
+  t.equal(elsewhere(request({ authorization: 'Bearer a.b.c' }, 'websocket')), false)
+})

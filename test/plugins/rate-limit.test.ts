@@ -247,7 +247,7 @@ for (const [kind, fail] of [
     const answer = await get(url)
     t.equal(answer.status, 503)
     const text = await answer.text()
-    t.match(text, /plugin.failed/)
+    t.match(text, /store.unavailable/)
     t.notMatch(text, /secret/)
     t.equal(proxied.length, 0)
   })

@@ -51,6 +51,7 @@ config:
 | values files that work, one a feature | \`examples/values/\` |
 | closing a service step by step | \`docs/guide/protect-a-service.md\` |
 | closing a whole namespace without an outage | \`docs/guide/adopt-default-deny.md\` |
+| carrying gRPC and WebSocket | \`docs/guide/carry-grpc.md\`, \`examples/values/grpc.yaml\`, \`docs/guide/carry-websocket.md\` |
 | every key of \`config:\` | \`docs/reference/configuration.md\` |
 
 Needs Kubernetes 1.29 or newer, Helm 3.18 or 4, and a network plugin that enforces NetworkPolicies: one that does not accepts them

@@ -7,6 +7,7 @@ import { checkMatches } from './matches.ts'
 import { checkNames } from './names.ts'
 import { checkOverlaps } from './overlaps.ts'
 import { checkPluginOptions } from './plugin-options.ts'
+import { checkRedis } from './redis.ts'
 import { checkRewrites } from './rewrites.ts'
 import { checkRouteUpstreams } from './route-upstreams.ts'
 import { checkRpcTransport } from './rpc-transport.ts'
@@ -16,6 +17,7 @@ import { checkSignedIdentity } from './signed-identity.ts'
 import { checkTls } from './tls.ts'
 import { checkUnsupported } from './unsupported.ts'
 import { checkUpstreamUrls } from './upstream-urls.ts'
+import { checkWebSockets } from './websockets.ts'
 
 /** Every rule that no schema can state. */
 export const checks: readonly Check[] = [
@@ -29,11 +31,13 @@ export const checks: readonly Check[] = [
   checkOverlaps,
   checkRouteUpstreams,
   checkRpcTransport,
+  checkWebSockets,
   checkAccess,
   checkPluginOptions,
   checkSecrets,
   checkTls,
   checkSignedIdentity,
+  checkRedis,
   checkSignIn,
   checkUnsupported
 ]

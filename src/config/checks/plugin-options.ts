@@ -5,7 +5,7 @@ import type { Check } from './context.ts'
 /** The second look that a plugin takes at its options, with the whole configuration at hand. */
 export const checkPluginOptions: Check = ({ config, uses, isSound, report }) => {
   // A plugin would call an issuer unknown that is only written wrongly, which is reported already.
-  const complete = ['issuers', 'upstreams', 'session', 'identity', 'redis'].every(section =>
+  const complete = ['listeners', 'issuers', 'upstreams', 'session', 'identity', 'redis'].every(section =>
     isSound([section])
   )
   if (!complete) return

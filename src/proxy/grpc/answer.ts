@@ -39,7 +39,7 @@ export const noTrailers = new Refusal('upstream.protocol', {
   detail: 'the answer ended without trailers'
 })
 
-/** The upstream could not be reached, or the connection to it was not made in time. */
+/** There was no stream: the upstream could not be reached in time, or a plugin's header cannot be sent. */
 export function unreachable(error: Error): Refusal {
   const reason = reasonOf(error)
   // Not DEADLINE_EXCEEDED: the deadline is the client's, and another try may well do.

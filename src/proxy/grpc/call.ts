@@ -42,6 +42,8 @@ export interface CallOptions {
   readonly reply: FastifyReply
   readonly client: RpcClient
   readonly isWeb: boolean
+  /** Refusals go through Fastify's reply, too. */
+  readonly viaReply: boolean
   /** Of the breaker. */
   readonly ticket: number
   /** When the client's deadline passes, on the clock of `performance.now()`; null: it has set none. */
@@ -60,6 +62,7 @@ export class GrpcCall implements UpstreamCall, RequestSink {
   readonly #messages: MessageCounter
   readonly #head: CallHead
   readonly #deadline: number | null
+  readonly #viaReply: boolean
   #ticket: number
   #endpoint: Endpoint | null = null
   #pending: PendingRequest | null = null
@@ -78,7 +81,9 @@ export class GrpcCall implements UpstreamCall, RequestSink {
   #deadlineTimer: NodeJS.Timeout | undefined
   #headTimer: NodeJS.Timeout | undefined
 
-  constructor({ target, exchange, reply, client, isWeb, ticket, deadline }: CallOptions) {
+  constructor(options: CallOptions) {
+    const { target, exchange, reply, client, isWeb, viaReply, ticket, deadline } = options
+    this.#viaReply = viaReply
     this.#target = target
     this.#exchange = exchange
     this.#reply = reply
@@ -159,7 +164,8 @@ export class GrpcCall implements UpstreamCall, RequestSink {
     exchange.refuse(refusal.reason, null, refusal.detail ?? null)
     this.#leaveUpstream()
     if (!this.#isAnswered) {
-      answer(exchange, refusal, this.#reply.getHeaders())
+      if (this.#viaReply) this.#reply.send(refusal)
+      else answer(exchange, refusal, this.#reply.getHeaders())
       return
     }
     const status = statusOfRefusal(refusal)
@@ -241,7 +247,13 @@ export class GrpcCall implements UpstreamCall, RequestSink {
     this.#endpoint = endpoint
     endpoint.inFlight++
     const left = this.#deadline === null ? null : this.#deadline - performance.now()
-    const headers = callHeaders(this.#exchange, endpoint, this.#head, left)
+    let headers: HeaderList
+    try {
+      headers = callHeaders(this.#exchange, endpoint, this.#head, left)
+    } catch (error) {
+      this.fail(unreachable(error as Error))
+      return
+    }
     const pending = (endpoint.http2 as Http2Client).request(headers, withBody, this.#opened)
     // An open session has a stream at once.
     if (this.#up === null && !this.#ended) this.#pending = pending

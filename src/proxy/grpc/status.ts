@@ -47,6 +47,7 @@ const byReason: Readonly<Record<Reason, GrpcStatus>> = Object.freeze({
   'policy.denied': PERMISSION_DENIED,
   'policy.error': PERMISSION_DENIED,
   'rate.exceeded': RESOURCE_EXHAUSTED,
+  'store.unavailable': UNAVAILABLE,
   'concurrency.exceeded': RESOURCE_EXHAUSTED,
   'protocol.method': UNIMPLEMENTED,
   'protocol.content_type': INTERNAL,

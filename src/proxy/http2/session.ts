@@ -6,6 +6,7 @@ import {
   constants
 } from 'node:http2'
 import type { Socket } from 'node:net'
+import { holdFor, nativeOf } from '../../native-session.ts'
 import type { Timers } from '../../timers.ts'
 import { Http2Failure } from './errors.ts'
 
@@ -88,6 +89,7 @@ export class UpstreamSession {
   readonly #socket: Socket
   readonly #timers: Timers
   readonly #listener: SessionListener
+  #native: object | null = null
   #isRetired = false
   #timer: unknown
   #pingTimer: unknown
@@ -117,6 +119,9 @@ export class UpstreamSession {
     session.on('altsvc', () => this.#hearNoise())
     session.on('origin', () => this.#hearNoise())
     session.on('goaway', () => this.retire())
+    session.once('connect', () => {
+      this.#native = nativeOf(session)
+    })
     session.once('close', () => this.#closed())
     session.unref()
     // Node waits for the peer's FIN without end, and an upstream that has said GOAWAY need not send one.
@@ -183,6 +188,7 @@ export class UpstreamSession {
 
   #streamClosed(stream: ClientHttp2Stream): void {
     this.open--
+    holdFor(stream, this.#native, this.#session.destroyed)
     if (stream.rstCode === constants.NGHTTP2_CANCEL && ++this.#cancelled >= maxCancelled) this.retire()
     if (this.isUsable && this.room > 0) this.#listener.onRoom(this)
   }

@@ -4,12 +4,13 @@ import type { AddressInfo } from 'node:net'
 import { connect, createServer, type TLSSocket } from 'node:tls'
 import t from 'tap'
 import { connectionInfo, type Http2Request } from '../../../src/gate/http2-server.ts'
-import { certificate } from '../../fixtures/certificate.ts'
+import { authority } from '../../fixtures/certificates.ts'
 import { frameClient, head, headers, ping, type, windowUpdate } from '../../fixtures/http2-frames.ts'
 import { type JudgingHttp2Server, judgingHttp2Server } from '../../fixtures/judging-http2-server.ts'
 import { manualTimers } from '../../fixtures/manual-timers.ts'
 
-const tls = await certificate()
+const root = await authority(t)
+const tls = await root.leaf({ names: ['DNS:localhost', 'IP:127.0.0.1'] })
 const tick = (): Promise<void> => new Promise(resolve => setImmediate(resolve))
 
 interface Closer {
@@ -22,7 +23,7 @@ async function secured(
   { front }: JudgingHttp2Server
 ): Promise<{ port: number; accepted: TLSSocket[] }> {
   const accepted: TLSSocket[] = []
-  const server = createServer({ ...tls, ALPNProtocols: ['h2', 'http/1.1'] }, socket => {
+  const server = createServer({ cert: tls.cert, key: tls.key, ALPNProtocols: ['h2', 'http/1.1'] }, socket => {
     accepted.push(socket)
     front.take(socket)
   })
@@ -34,7 +35,7 @@ async function secured(
 }
 
 async function agree(t: Closer, port: number, protocol: string): Promise<TLSSocket> {
-  const socket = connect({ port, host: '127.0.0.1', ca: tls.cert, ALPNProtocols: [protocol] })
+  const socket = connect({ port, host: '127.0.0.1', ca: root.cert, ALPNProtocols: [protocol] })
   socket.on('error', () => {})
   t.teardown(() => socket.destroy())
   await once(socket, 'secureConnect')
@@ -48,7 +49,7 @@ t.test('requests over TLS are served, and know it', async t => {
     response.end('ok')
   })
   const { port } = await secured(t, judging)
-  const session = connectHttp2(`https://127.0.0.1:${port}`, { ca: tls.cert })
+  const session = connectHttp2(`https://127.0.0.1:${port}`, { ca: root.cert })
   t.teardown(() => session.destroy())
   const stream = session.request({ ':path': '/' })
   stream.resume()
@@ -64,7 +65,7 @@ t.test('a client that agreed on another protocol, or on none, is not served', as
   const { port } = await secured(t, judging)
   const other = await agree(t, port, 'http/1.1')
   await once(other, 'close')
-  const none = connect({ port, host: '127.0.0.1', ca: tls.cert })
+  const none = connect({ port, host: '127.0.0.1', ca: root.cert })
   none.on('error', () => {})
   none.resume()
   await once(none, 'close')
