@@ -5,7 +5,7 @@ import { type Exchange, exchangeOf } from '../src/exchange.ts'
 import { depart, refuseWithPage } from '../src/session/browser.ts'
 import { readForm } from '../src/session/form.ts'
 import { LogoutRefused, readLogoutToken } from '../src/session/logout-token.ts'
-import { describeFailure, IssuerUnavailable, SignInRefused } from '../src/session/oidc-client.ts'
+import { IssuerUnavailable, logFailure, SignInRefused } from '../src/session/oidc-client.ts'
 import { sendPage } from '../src/session/page.ts'
 import { ownSignInPaths, safeReturnUrl } from '../src/session/return-url.ts'
 import { callbackPath, type SessionIssuer, type Sessions } from '../src/session/sessions.ts'
@@ -124,7 +124,7 @@ function showFailure(
   const isKnown = error instanceof SignInRefused || error instanceof IssuerUnavailable
   if (!isKnown) throw error
   const { requestId } = exchange
-  sessions.log.warn({ failure: describeFailure(error), requestId }, 'a sign-in has failed')
+  logFailure(sessions.log, error, { requestId }, 'a sign-in has failed')
   const reason = error instanceof SignInRefused ? 'session.sign_in' : 'session.unavailable'
   refuseWithPage(exchange, reply, reason, { plugin: null, detail: error.message, again: '/' })
   return reply

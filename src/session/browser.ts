@@ -3,7 +3,7 @@ import type { Reason } from '../errors.ts'
 import { Refusal, reasons } from '../errors.ts'
 import { type Exchange, exchangeOf } from '../exchange.ts'
 import type { Identity } from '../identity.ts'
-import { describeFailure, IssuerUnavailable } from './oidc-client.ts'
+import { IssuerUnavailable, logFailure } from './oidc-client.ts'
 import { sendPage } from './page.ts'
 import { safeReturnUrl } from './return-url.ts'
 import { hostname, type SessionIssuer, type Sessions } from './sessions.ts'
@@ -67,10 +67,7 @@ export async function depart(
   } catch (error) {
     if (!(error instanceof IssuerUnavailable)) throw error
     const { requestId } = exchange
-    sessions.log.warn(
-      { failure: describeFailure(error), issuer: issuer.name, requestId },
-      'nobody can sign in'
-    )
+    logFailure(sessions.log, error, { issuer: issuer.name, requestId }, 'nobody can sign in')
     refuseWithPage(exchange, reply, 'session.unavailable', { plugin, detail: error.message, again: returnTo })
   }
 }

@@ -1,5 +1,6 @@
 import * as openid from 'openid-client'
 import { isTrustworthyUrl } from '../issuer/discovery.ts'
+import type { Logger } from '../log.ts'
 import { boundedFetch } from '../plugin/gateway.ts'
 
 /** The gateway as a client of one issuer. */
@@ -280,6 +281,16 @@ function isOutage(error: unknown): boolean {
   if (error instanceof openid.ResponseBodyError) return error.error !== 'invalid_grant'
   if (error instanceof TypeError || error instanceof openid.WWWAuthenticateChallengeError) return true
   return outages.has((error as { code?: unknown }).code)
+}
+
+/** Logs a failure that has a cause: without one it is of strangers, or known already, and the line of the request says it. */
+export function logFailure(
+  log: Logger,
+  failure: Error,
+  about: Record<string, string>,
+  message: string
+): void {
+  if (failure.cause !== undefined) log.warn({ ...about, failure: describeFailure(failure) }, message)
 }
 
 /**

@@ -90,8 +90,8 @@ export class Sessions {
     const id = this.#sessionId(headers)
     if (id === null) return null
     const record = this.options.store.get(id)
-    if (record instanceof Promise) return record.then(found => this.#accept(id, found, headers, issuer))
-    return this.#accept(id, record, headers, issuer)
+    if (!(record instanceof Promise)) return this.#accept(id, record, headers, issuer)
+    return record.then(found => this.#accept(id, found, headers, issuer)).catch(refuseWithoutStore)
   }
 
   /** The session of a request, with whatever issuer it is; it does not count as use. */
@@ -324,6 +324,12 @@ function decoded(value: string): string {
   } catch {
     return ''
   }
+}
+
+/** A store that does not answer knows nobody, and whoever it does not know is not let in. */
+function refuseWithoutStore(error: unknown): never {
+  if (error instanceof Refusal) throw error
+  throw new Refusal('session.unavailable', { detail: 'the store of sessions does not answer', cause: error })
 }
 
 function ignore(): void {

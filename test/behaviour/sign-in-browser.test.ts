@@ -4,8 +4,8 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
-import { openTab, type Tab } from '../fixtures/browser-tab.ts'
 import { skipWithoutBrowser } from '../fixtures/chromium.ts'
+import { openTab, type Tab } from '../fixtures/chromium-tab.ts'
 import { ahead, signInGateway } from '../fixtures/sign-in.ts'
 
 /** SCREENSHOTS=FOLDER keeps what the pages look like, for people. */

@@ -1,9 +1,9 @@
 import { once } from 'node:events'
 import { readFile, writeFile } from 'node:fs/promises'
 import { connect as connectHttp2 } from 'node:http2'
-import { connect } from 'node:net'
+import { type AddressInfo, connect } from 'node:net'
 import t from 'tap'
-import { WebSocket } from 'ws'
+import { WebSocket, WebSocketServer } from 'ws'
 import { Browser } from '../fixtures/browser.ts'
 import { echoUpstream } from '../fixtures/echo.ts'
 import { pluginsFolder } from '../fixtures/proxying.ts'
@@ -246,22 +246,46 @@ t.test('a person who is refused by the issuer reads words of ours', async t => {
   t.ok(lines.some(({ msg, reason }) => msg === 'request' && reason === 'session.sign_in'))
 })
 
-t.test('a WebSocket of another site does not get the session of the person', async t => {
-  const upstream = await echoUpstream(t)
-  const { url } = await signInGateway(t, upstream.url)
+t.test('a WebSocket of a page of this host is let in by its session, one of another site is not', async t => {
+  const service = new WebSocketServer({ port: 0, host: '127.0.0.1' })
+  await once(service, 'listening')
+  t.teardown(() => service.close())
+  const users: unknown[] = []
+  service.on('connection', (socket, { headers }) => {
+    users.push(headers['x-forwarded-user'], headers.cookie)
+    socket.close()
+  })
+  const { port } = service.address() as AddressInfo
+  const pages = await echoUpstream(t)
+  const { url } = await signInGateway(t, pages.url, {
+    upstreams: `\n  live: { url: "http://127.0.0.1:${port}" }`,
+    routes: `  pages: { match: { hosts: [127.0.0.1], path: /* }, upstream: backend, plugins: [oidc: { issuer: corp }] }
+  live: { match: { hosts: [127.0.0.1], path: /live, protocol: websocket }, upstream: live, plugins: [oidc: { issuer: corp }] }
+`
+  })
   const browser = new Browser()
   await browser.open(`${url}/a`)
   const cookie = `sallyport=${browser.cookie(url, 'sallyport')}`
-  // No route carries WebSocket here: what counts is that none of them is let in by the cookie.
-  const status = await new Promise(resolve => {
-    const socket = new WebSocket(url.replace('http', 'ws'), {
-      headers: { cookie },
-      origin: 'https://evil.example'
+  const rows: [string, Record<string, string>, string | undefined, number][] = [
+    ['of this host', { cookie }, url, 101],
+    ['of a program, which has no origin', { cookie }, undefined, 101],
+    ['of another site', { cookie }, 'https://evil.example', 403],
+    ['of a page without an origin', { cookie }, 'null', 403],
+    ['of a host that begins like ours', { cookie }, `${url}.evil.example`.replace(/:\d+/, ''), 403],
+    ['without a session', {}, url, 401]
+  ]
+  for (const [what, headers, origin, status] of rows) {
+    const found = await new Promise<number | undefined>(resolve => {
+      const socket = new WebSocket(`${url.replace('http', 'ws')}/live`, {
+        headers,
+        ...(origin && { origin })
+      })
+      socket.on('close', () => resolve(101))
+      socket.on('unexpected-response', (_request, response) => resolve(response.statusCode))
     })
-    socket.on('unexpected-response', (_request, response) => resolve(response.statusCode))
-    socket.on('error', () => {})
-  })
-  t.ok([403, 404, 426].includes(Number(status)), String(status))
+    t.equal(found, status, what)
+  }
+  t.same(users, ['ada', undefined, 'ada', undefined])
 })
 
 t.test('a name that the configuration does not know is sent to the one that it does', async t => {
