@@ -14,7 +14,7 @@ import { grpcGateway } from '../fixtures/grpc/gateway.ts'
 import { call, openSession, statusOf } from '../fixtures/grpc/raw-call.ts'
 import { rawUpstream, succeed } from '../fixtures/grpc/raw-upstream.ts'
 import { socketUpstream } from '../fixtures/web-sockets.ts'
-import { buildGateway, echo } from '../helper.ts'
+import { buildGateway, echo, withListeners } from '../helper.ts'
 
 function entry({ id, key }: { id: string; key: string }, more = ''): string {
   return `  - { id: ${id}, hash: "sha256:${digestOfKey(key).toString('hex')}", owner: billing${more} }\n`
@@ -169,6 +169,40 @@ t.test('a removed key is dead, a bad file changes nothing, and a reload keeps wh
   await said('the new content of the file is refused, the old one stays in force', 2)
   t.same([await status(one), await status(two)], [401, 200], 'nor a missing one')
 })
+
+t.test(
+  'a reload goes on with the file that is followed already, and follows it no more when no route does',
+  async t => {
+    const [one, two] = [makeKey(), makeKey()]
+    const { url, lines, config, file, gateway, upstream } = await start(t, entry(one), '', { watch: true })
+    const reloaded = async (content: string) => {
+      await writeFile(config, withListeners(content))
+      await gateway.reload()
+    }
+    const status = async ({ key }: { key: string }) => (await ask(url, ['x-api-key', key])).status
+    const changes = () => lines.filter(({ msg }) => msg === 'the file has changed and is in force').length
+
+    await reloaded(
+      `${yaml(upstream, file)}  more: { match: { path: /more }, public: true, upstream: backend }\n`
+    )
+    t.equal(await status(one), 200)
+    await writeFile(file, `keys:\n${entry(two)}`)
+    while (changes() === 0) await new Promise(setImmediate)
+    t.same([await status(one), await status(two)], [401, 200])
+    t.equal(changes(), 1, 'one reader')
+
+    await reloaded(`upstreams: { backend: { url: "${upstream}" } }
+routes: { open: { match: { path: /* }, public: true, upstream: backend } }
+`)
+    t.equal(await status(one), 200, 'the route is public now')
+    await writeFile(file, 'broken')
+    await reloaded(yaml(upstream, file))
+    t.equal(await status(one), 200, 'a bad file is no good for a new configuration')
+    t.notOk(
+      lines.some(({ msg }) => msg === 'the new content of the file is refused, the old one stays in force')
+    )
+  }
+)
 
 t.test('a missing or bad file stops the start, where it is written', async t => {
   const folder = await temporaryFolder(t)

@@ -187,6 +187,14 @@ t.test('whatever is neither yes nor no lets nobody in', async t => {
   auth.answer = (_request, response) => allow(response, { 'x-who': 'ann' })
   t.equal((await fetch(url)).status, 200)
   t.ok(lines.some(line => line.reason === 'auth.unavailable'))
+  const ended = Promise.withResolvers<void>()
+  auth.answer = (_request, response) => {
+    response.on('close', ended.resolve)
+    response.writeHead(200, { 'x-who': 'ann' }).write('without an end')
+  }
+  t.equal((await fetch(url)).status, 200)
+  await ended.promise
+  t.pass('a body that does not end is not waited for')
 
   const nobody = await start(t, 'http://127.0.0.1:9')
   t.equal((await fetch(nobody.url)).status, 503, 'nobody listens')
