@@ -17,7 +17,7 @@ import { orderChain } from './plugin/chain.ts'
 import type { GatewayPlugin } from './plugin/define.ts'
 import { refusalOf } from './plugin/refusal.ts'
 import { type BuiltRoute, describeRoute, registerRoute } from './route/build.ts'
-import type { Services } from './services.ts'
+import type { GenerationServices } from './services.ts'
 
 /**
  * Builds ONE Fastify instance from one configuration: a generation. The order of everything:
@@ -34,7 +34,7 @@ export async function buildApp(
   config: Config,
   hash: string,
   plugins: ReadonlyMap<string, GatewayPlugin>,
-  services: Services
+  services: GenerationServices
 ): Promise<Generation> {
   const app = createInstance()
   const routes: BuiltRoute[] = []
@@ -49,7 +49,15 @@ export async function buildApp(
     for (const route of routes) await registerRoute(app, route, routeServices)
     if (identityKeys !== null) await app.register(jwksRoutes, { jwks: () => identityKeys.jwks() })
     await app.ready()
-    return new Generation(config, hash, app, routes, services, identityKeys === null ? [] : [ownPaths])
+    return new Generation(
+      config,
+      hash,
+      app,
+      routes,
+      services,
+      identityKeys === null ? [] : [ownPaths],
+      plugins
+    )
   } catch (error) {
     // What the plugins of the routes before it have opened is closed by their `onClose`.
     await app.close().catch(() => undefined)

@@ -10,13 +10,14 @@ import { encodedSlashTraits, requestTraits, traits } from './gate/gate.ts'
 import type { Logger } from './log.ts'
 import { LogLimit } from './log-limit.ts'
 import type { Outcome, Protocol } from './outcome.ts'
+import type { GatewayPlugin } from './plugin/define.ts'
 import { address } from './proxy/headers.ts'
 import type { Upstream } from './proxy/upstream.ts'
 import type { Cell } from './registry.ts'
 import type { BuiltRoute } from './route/build.ts'
 import { RouteTable } from './route/match.ts'
 import { protocolOf, refusalOfUnmatched } from './route/protocol.ts'
-import { type Services, trustFunction } from './services.ts'
+import { type GenerationServices, trustFunction } from './services.ts'
 
 /** Those that get a label of their own, as in plugins/metrics.ts: a client cannot make series. */
 const methods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
@@ -32,9 +33,11 @@ export class Generation implements ExchangeObserver {
   readonly config: Config
   readonly hash: string
   readonly routes: readonly BuiltRoute[]
+  /** Every plugin that a route may name. */
+  readonly plugins: ReadonlyMap<string, GatewayPlugin>
   readonly log: Logger
   readonly #app: FastifyInstance
-  readonly #services: Services
+  readonly #services: GenerationServices
   readonly #table: RouteTable<BuiltRoute>
   readonly #isTrusted: (address: string) => boolean
   /** What the gateway answers itself on its public listeners: paths that begin so belong to no route. */
@@ -47,9 +50,11 @@ export class Generation implements ExchangeObserver {
     hash: string,
     app: FastifyInstance,
     routes: readonly BuiltRoute[],
-    services: Services,
-    own: readonly string[]
+    services: GenerationServices,
+    own: readonly string[],
+    plugins: ReadonlyMap<string, GatewayPlugin>
   ) {
+    this.plugins = plugins
     this.#own = own
     this.config = config
     this.hash = hash

@@ -4,6 +4,7 @@ import { describeSecret, readSecret } from './config/secret.ts'
 import { type IssuerMetrics, IssuerRegistry } from './issuer/keys.ts'
 import type { Logger } from './log.ts'
 import type { GatewayPlugin, PluginCache } from './plugin/define.ts'
+import { CountedPlaces, type Places } from './plugin/places.ts'
 import { processEnvironment, type Upstream } from './proxy/upstream.ts'
 import { UpstreamRegistry } from './proxy/upstream-registry.ts'
 import type { Registry } from './registry.ts'
@@ -12,6 +13,10 @@ import { IdentityKeyRegistry, type IdentityKeys } from './signed-identity/regist
 import type { IdentitySigner } from './signed-identity/signer.ts'
 import type { LimitStore } from './store/contract.ts'
 import { MemoryLimitStore } from './store/memory.ts'
+
+/** What a generation is built from. */
+export interface GenerationServices
+  extends Pick<Services, 'log' | 'registry' | 'upstream' | 'identityKeys' | 'forRoutes'> {}
 
 type Environment = Readonly<Record<string, string | undefined>>
 
@@ -26,6 +31,7 @@ export class Services {
   readonly issuers: IssuerRegistry
   readonly upstreams: UpstreamRegistry
   readonly caches = new Map<string, PluginCache<unknown>>()
+  readonly #places = new Map<string, Places>()
   readonly #env: Environment
   readonly #identityKeys = new IdentityKeyRegistry()
 
@@ -56,6 +62,15 @@ export class Services {
     })
   }
 
+  /** Who is under way, by route, plugin and name. */
+  places(key: string): Places {
+    const known = this.#places.get(key)
+    if (known !== undefined) return known
+    const made = new CountedPlaces()
+    this.#places.set(key, made)
+    return made
+  }
+
   /** What the routes of one configuration get. */
   forRoutes(
     config: Config,
@@ -68,6 +83,7 @@ export class Services {
       registry: this.registry,
       limits: this.limits,
       caches: this.caches,
+      places: key => this.places(key),
       plugins,
       isTrusted,
       signer,
@@ -89,8 +105,10 @@ export class Services {
     this.registry.retainUpstreams(configs.flatMap(config => Object.keys(config.upstreams)))
     this.registry.retainIssuers(configs.flatMap(config => Object.keys(config.issuers)))
     this.issuers.retain(...configs.map(config => config.issuers))
-    for (const key of this.caches.keys()) {
-      if (!routes.has(key.slice(0, key.indexOf('/')))) this.caches.delete(key)
+    for (const byRoute of [this.caches, this.#places]) {
+      for (const key of byRoute.keys()) {
+        if (!routes.has(key.slice(0, key.indexOf('/')))) byRoute.delete(key)
+      }
     }
     await this.upstreams.retain(upstreams)
   }

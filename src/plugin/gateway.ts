@@ -17,6 +17,7 @@ import type {
   PluginMetrics,
   RouteInstance
 } from './define.ts'
+import type { Places } from './places.ts'
 
 /** What outlives generations and reaches plugins. Made once per process. */
 export interface PluginServices {
@@ -24,6 +25,10 @@ export interface PluginServices {
   readonly registry: Registry
   readonly limits: LimitStore
   readonly caches: Map<string, PluginCache<unknown>>
+  /** The counts of this key; made when they are first asked for. */
+  places(key: string): Places
+  /** Hears of decisions in shadow mode, beside the metric. */
+  onShadow?(plugin: string, reason: Reason): void
 }
 
 /** What one route lends to the plugins on it. */
@@ -60,6 +65,7 @@ export function createPluginGateway(
     },
     shadow(reason: Reason): void {
       registry.number('decisions_total').child(route.name, plugin, 'shadow', reason).value++
+      services.onShadow?.(plugin, reason)
     },
     onOutcome(listener: OutcomeListener): void {
       route.outcomeListeners.push(listener)
@@ -72,6 +78,7 @@ export function createPluginGateway(
       caches.set(key, cache as PluginCache<unknown>)
       return cache
     },
+    places: name => services.places(`${route.name}/${plugin}/${name}`),
     issuer: name => route.issuer(name),
     plugin: use => compose(use, route, services),
     principal: by => principalKey(by, route.isPublic)

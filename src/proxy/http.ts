@@ -22,13 +22,18 @@ export function createProxyHook(target: ProxyTarget): ProxyHook {
   return function proxyRequest(request: FastifyRequest, reply: FastifyReply): void {
     const exchange = exchangeOf(request.raw)
     // Before the breaker is asked, which counts on hearing of every call that it let through.
-    if (announcesTooMuch(request.raw, exchange.maxBody)) throw new Refusal('protocol.size')
+    judgeLength(exchange)
     const ticket = admit(exchange, target)
     // Whatever throws in here still goes through Fastify, to the error handler.
     const call = new ProxyCall(target, exchange, reply, ticket)
     if (!target.viaReply) reply.hijack()
     call.start()
   }
+}
+
+/** What is asked of a request before the upstream is. Throws the refusal. */
+export function judgeLength({ request, maxBody }: Exchange): void {
+  if (announcesTooMuch(request, maxBody)) throw new Refusal('protocol.size')
 }
 
 /** Bytes of a body up to which copying it into the head's string is cheaper than sending both as they are. */

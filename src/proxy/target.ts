@@ -50,6 +50,14 @@ export type ProxyHook = (request: FastifyRequest, reply: FastifyReply) => void
  * @returns the ticket with which the result is reported to the breaker
  */
 export function admit(exchange: Exchange, target: ProxyTarget): number {
+  judgeChain(exchange, target)
+  const ticket = enter(target.upstream)
+  if (ticket === noTicket) throw resting(target.upstream)
+  return ticket
+}
+
+/** The part of `admit` that changes nothing at the upstream. Throws the refusal. */
+export function judgeChain(exchange: Exchange, target: ProxyTarget): void {
   exchange.running = null
   // Fastify takes a hook that throws null or undefined for the end of the chain: the plugins behind it were never asked.
   if (exchange.passed !== target.chainLength) {
@@ -61,7 +69,4 @@ export function admit(exchange: Exchange, target: ProxyTarget): number {
   }
   if (target.upstream.isSaturated)
     throw new Refusal('upstream.saturated', { headers: { 'retry-after': '1' } })
-  const ticket = enter(target.upstream)
-  if (ticket === noTicket) throw resting(target.upstream)
-  return ticket
 }
