@@ -25,6 +25,8 @@ export interface ExplainerOptions {
 /** Milliseconds that a chain has to come to its end: as long as fetching keys may take, and more. */
 const patience = 15_000
 
+const cutOff = { status: 400, reason: 'request.malformed', remoteAddress: undefined } as const
+
 const noLoad = { isOverloaded: false }
 
 /**
@@ -95,7 +97,11 @@ export class Explainer {
     this.#stage.begin(sighting, resolve)
     try {
       this.#listener.takeConnection(wire.socket, question.protocol === 'grpc' ? 'http2' : 'http1')
-      wire.send()
+      wire.send(detail => {
+        // What a library of HTTP refuses never becomes a request: its client sees its stream cut off.
+        if (sighting.exchange === null) sighting.refused ??= { ...cutOff, detail }
+        if (sighting.exchange === null) resolve()
+      })
       await promise
       return explanationOf(question, sighting, this.#generation.routes)
     } finally {

@@ -7,8 +7,11 @@ import { fieldsOf, headOf, hostOf, type Question } from './question.ts'
 export interface Wire {
   /** The gateway's end, as if it came from the client's address. */
   readonly socket: Socket
-  /** Writes the request. */
-  send(): void
+  /**
+   * Writes the request.
+   * @param onCut called where the connection or the stream ends: with what was wrong, where it could not even be written
+   */
+  send(onCut: (detail: string) => void): void
   close(): void
 }
 
@@ -28,7 +31,10 @@ function http1(question: Question, near: Duplex, socket: Socket): Wire {
   near.resume()
   return {
     socket,
-    send: () => near.write(headOf(question), 'latin1'),
+    send(onCut) {
+      near.once('close', () => onCut('the connection was closed'))
+      near.write(headOf(question), 'latin1')
+    },
     close: () => {
       near.destroy()
       socket.destroy()
@@ -40,7 +46,7 @@ function http2(question: Question, near: Duplex, socket: Socket): Wire {
   let session: ClientHttp2Session | null = null
   return {
     socket,
-    send() {
+    send(onCut) {
       session = connect('http://gateway', { createConnection: () => near })
       session.on('error', ignore)
       // What comes before the request's own fields, as a client of gRPC has it.
@@ -50,10 +56,15 @@ function http2(question: Question, near: Duplex, socket: Socket): Wire {
       fields[':scheme'] = 'http'
       fields[':authority'] = hostOf(question)
       for (const [name, value] of fieldsOf(question)) add(fields, name.toLowerCase(), value)
-      // The messages would follow.
-      const stream = session.request(fields, { endStream: false })
-      stream.on('error', ignore)
-      stream.resume()
+      try {
+        // The messages would follow.
+        const stream = session.request(fields, { endStream: false })
+        stream.on('error', ignore)
+        stream.once('close', () => onCut('HTTP/2 resets the stream'))
+        stream.resume()
+      } catch (error) {
+        onCut((error as Error).message)
+      }
     },
     close() {
       session?.destroy()
