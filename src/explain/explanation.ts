@@ -95,6 +95,9 @@ const nothing = {
   perimeter: null
 } satisfies Partial<Explanation>
 
+/** With what a request is refused that has passed the gate and that no route took. */
+const unmatched: ReadonlySet<Reason> = new Set(['route.none', 'protocol.upgrade', 'protocol.content_type'])
+
 export function explanationOf(
   question: Question,
   sighting: Sighting,
@@ -123,7 +126,7 @@ export function explanationOf(
     detail
   }
   if (route === null) {
-    const nearest = reason === null || reason === 'request.malformed' ? null : nearestRoute(routes, exchange)
+    const nearest = reason !== null && unmatched.has(reason) ? nearestRoute(routes, exchange) : null
     return { ...nothing, request, ...verdict, nearest }
   }
   const { identity } = exchange
