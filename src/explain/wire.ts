@@ -33,7 +33,7 @@ function http1(question: Question, near: Duplex, socket: Socket): Wire {
     socket,
     send(onCut) {
       near.once('close', () => onCut('the connection was closed'))
-      near.write(headOf(question), 'latin1')
+      near.write(headOf(question), 'utf8')
     },
     close: () => {
       near.destroy()
@@ -52,10 +52,10 @@ function http2(question: Question, near: Duplex, socket: Socket): Wire {
       // What comes before the request's own fields, as a client of gRPC has it.
       const fields: OutgoingHttpHeaders = Object.create(null)
       fields[':method'] = question.method
-      fields[':path'] = question.target
+      fields[':path'] = inBytes(question.target)
       fields[':scheme'] = 'http'
-      fields[':authority'] = hostOf(question)
-      for (const [name, value] of fieldsOf(question)) add(fields, name.toLowerCase(), value)
+      fields[':authority'] = inBytes(hostOf(question))
+      for (const [name, value] of fieldsOf(question)) add(fields, name.toLowerCase(), inBytes(value))
       try {
         // The messages would follow.
         const stream = session.request(fields, { endStream: false })
@@ -72,6 +72,11 @@ function http2(question: Question, near: Duplex, socket: Socket): Wire {
       socket.destroy()
     }
   }
+}
+
+/** Both protocols send UTF-8: cut down to one byte, a letter could become a line break. */
+function inBytes(text: string): string {
+  return Buffer.from(text, 'utf8').toString('latin1')
 }
 
 function add(fields: OutgoingHttpHeaders, name: string, value: string): void {

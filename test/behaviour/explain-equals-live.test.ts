@@ -449,6 +449,9 @@ t.test(
       'route.none',
       'protocol.size'
     ])
-      t.ok([...seen.keys()].some(key => key.endsWith(` ${reason}`)), `some meet ${reason}`)
+      t.ok(
+        [...seen.keys()].some(key => key.endsWith(` ${reason}`)),
+        `some meet ${reason}`
+      )
   }
 )

@@ -1,9 +1,11 @@
+import { generateKeyPairSync } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { Explanation } from '../../src/explain/explanation.ts'
+import { localIssuer } from '../fixtures/issuer.ts'
 import { run } from '../fixtures/program.ts'
 import { pluginsFolder } from '../fixtures/proxying.ts'
 import { buildGateway, echo, type RunningGateway, upstream } from '../helper.ts'
@@ -110,6 +112,8 @@ t.test('a request that is none, or that HTTP refuses, is denied as it would be',
     [{ method: 'TRACE' }, 405],
     [{ method: 'CONNECT', target: 'a:80' }, 405],
     [{ host: 'a b' }, 400],
+    // In one byte each it would be a line break and another field.
+    [{ target: '/open/7 HTTP/1.1\u010d\u010ax: y' }, 400],
     [{ headers: ['content-length: 1', 'content-length: 2'] }, 400],
     [{ headers: ['no token: 1'] }, 400],
     [{ protocol: 'grpc', method: 'POST', headers: ['no token: 1'] }, 400],
@@ -118,6 +122,10 @@ t.test('a request that is none, or that HTTP refuses, is denied as it would be',
     const { body } = await ask(running, { ...good, ...question })
     t.match(body, { verdict: 'deny', status, route: null, nearest: null }, JSON.stringify(question))
   }
+  t.match((await ask(running, { ...good, headers: ['x-version: 2', 'x: \u010d\u010ahost: b'] })).body, {
+    verdict: 'allow',
+    route: { name: 'open' }
+  })
 })
 
 t.test('it changes nothing: no call, no count, no place, no turn, no log line, no series', async t => {
@@ -273,6 +281,41 @@ t.test('GET asks with a query, but not with a credential; bad questions are 400'
     const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body: bad }
     t.equal((await fetch(`${running.admin}/explain`, init)).status, 400, bad)
   }
+})
+
+t.test('who asks is told, but neither the token nor the signed identity; own paths are answered', async t => {
+  const { url } = await echo(t)
+  const issuer = await localIssuer(t)
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const key = privateKey.export({ type: 'pkcs8', format: 'pem' }) as string
+  const running = await buildGateway(
+    t,
+    `externalUrl: https://api.example.com
+identity: { sign: { key: { env: SIGNING_KEY } } }
+issuers: { corp: { issuer: "${issuer.url}", audience: [orders-api] } }
+upstreams: { orders: { url: "${url}" } }
+routes: { orders: { match: { path: /orders/* }, upstream: orders, plugins: [{ jwt: { issuer: corp } }] } }
+`,
+    { env: { SIGNING_KEY: key } }
+  )
+  const token = await issuer.sign()
+  const { body } = await ask(running, { target: '/orders/7', token })
+  t.match(body, {
+    verdict: 'allow',
+    identity: { kind: 'jwt', subject: 'alice', issuer: issuer.url },
+    steps: [{ plugin: 'jwt', verdict: 'pass', detail: `alice of ${issuer.url}` }],
+    perimeter: null
+  })
+  t.match(
+    body.headers.added.filter(({ name }) => /identity|user/.test(name)),
+    [
+      { name: 'x-forwarded-user', value: 'alice' },
+      { name: 'x-sallyport-identity', value: '[signed]' }
+    ]
+  )
+  t.notOk(JSON.stringify(body).includes(token.split('.')[2] as string))
+  const own = await ask(running, { target: '/.well-known/sallyport/jwks.json' })
+  t.match(own.body, { verdict: 'allow', status: 200, route: null, nearest: null })
 })
 
 async function file(t: Test, text: string): Promise<string> {
