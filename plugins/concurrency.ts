@@ -5,8 +5,6 @@ export interface ConcurrencyOptions {
   by?: string
 }
 
-/** A cache entry that never runs out: 34 years. */
-const always = 2 ** 40
 const retryLater = { headers: { 'retry-after': '1' } }
 
 /**
@@ -51,22 +49,15 @@ export default {
     const { gateway } = route
     const principal = gateway.principal(by)
 
-    // Requests of the generation before are still under way after a reload, and count. Keys are there only while
-    // requests are, so the map is bounded by those.
-    const shared = gateway.cache<Map<string, number>>('under-way', { max: 16, ttl: always })
-    const name = `${by} ${limit}`
-    const underWay = shared.get(name) ?? new Map<string, number>()
-    shared.set(name, underWay)
+    // Requests of the generation before are still under way after a reload, and count.
+    const underWay = gateway.places(`${by} ${limit}`)
 
     route.addHook('onRequest', function limitConcurrency(request, _reply, done) {
       const key = principal(request)
-      const count = underWay.get(key) ?? 0
-      if (count >= limit) gateway.deny('concurrency.exceeded', retryLater)
-      underWay.set(key, count + 1)
+      if (underWay.count(key) >= limit) gateway.deny('concurrency.exceeded', retryLater)
+      underWay.enter(key)
       request.gateway.onEnd(function leave() {
-        const left = (underWay.get(key) ?? 1) - 1
-        if (left <= 0) underWay.delete(key)
-        else underWay.set(key, left)
+        underWay.leave(key)
       })
       done()
     })

@@ -18,7 +18,7 @@ import { orderChain } from './plugin/chain.ts'
 import type { GatewayPlugin } from './plugin/define.ts'
 import { refusalOf } from './plugin/refusal.ts'
 import { type BuiltRoute, describeRoute, registerRoute } from './route/build.ts'
-import type { Services } from './services.ts'
+import type { GenerationServices } from './services.ts'
 import { ownSignInPaths } from './session/return-url.ts'
 
 /**
@@ -36,7 +36,7 @@ export async function buildApp(
   config: Config,
   hash: string,
   plugins: ReadonlyMap<string, GatewayPlugin>,
-  services: Services
+  services: GenerationServices
 ): Promise<Generation> {
   const app = createInstance()
   const routes: BuiltRoute[] = []
@@ -56,7 +56,7 @@ export async function buildApp(
     if (sessions !== null) await app.register(sessionRoutes, { sessions })
     await app.ready()
     const own = [...(identityKeys === null ? [] : [ownPaths]), ...(sessions === null ? [] : [ownSignInPaths])]
-    return new Generation(config, hash, app, routes, services, own, sessions)
+    return new Generation(config, hash, app, routes, services, own, plugins, sessions)
   } catch (error) {
     // What the plugins of the routes before it have opened is closed by their `onClose`.
     await app.close().catch(() => undefined)

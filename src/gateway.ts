@@ -3,6 +3,7 @@ import { builtins } from '../plugins/index.ts'
 import { buildAdmin } from './admin.ts'
 import type { Config, HttpsListenerConfig, ListenerConfig } from './config/schema.ts'
 import { ConfigWatcher } from './config/watch.ts'
+import { LiveExplainer } from './explain/live.ts'
 import { PublicListener } from './listener.ts'
 import { createLog, type Logger } from './log.ts'
 import { OverloadGuard } from './overload.ts'
@@ -48,6 +49,7 @@ export class Gateway {
   readonly #options: GatewayOptions
   #admin: FastifyInstance | null = null
   #listener: PublicListener | null = null
+  readonly #explainer: LiveExplainer
   #watcher: ConfigWatcher | null = null
   #credentials: LiveCredentials | null = null
   #addresses: GatewayAddresses | null = null
@@ -74,6 +76,7 @@ export class Gateway {
       services: this.#services,
       overload: this.#overload
     })
+    this.#explainer = new LiveExplainer(() => this.#reloader.current, this.#services)
   }
 
   get addresses(): GatewayAddresses {
@@ -132,7 +135,8 @@ export class Gateway {
       registry: this.registry,
       current: () => this.#reloader.current,
       status: () => this.#reloader.status,
-      isReady: () => this.isReady
+      isReady: () => this.isReady,
+      explain: question => this.#explainer.explain(question)
     })
     const adminAddress = await this.#admin.listen({ host: admin.host, port: admin.port }).catch(error => {
       throw listenError('admin', admin, error)
@@ -237,6 +241,7 @@ export class Gateway {
     this.#credentials?.close()
     await this.#reloader.close()
     await this.#admin?.close()
+    await this.#explainer.close()
     await this.#services.close()
     this.#overload.close()
   }

@@ -10,13 +10,14 @@ import { encodedSlashTraits, requestTraits, traits } from './gate/gate.ts'
 import type { Logger } from './log.ts'
 import { LogLimit } from './log-limit.ts'
 import type { Outcome, Protocol } from './outcome.ts'
+import type { GatewayPlugin } from './plugin/define.ts'
 import { address } from './proxy/headers.ts'
 import type { Upstream } from './proxy/upstream.ts'
 import type { Cell } from './registry.ts'
 import type { BuiltRoute } from './route/build.ts'
 import { RouteTable } from './route/match.ts'
 import { protocolOf, refusalOfUnmatched } from './route/protocol.ts'
-import { type Services, trustFunction } from './services.ts'
+import { type GenerationServices, trustFunction } from './services.ts'
 import { becomeAsked, isQuestion } from './session/question.ts'
 import type { Sessions } from './session/sessions.ts'
 
@@ -34,10 +35,12 @@ export class Generation implements ExchangeObserver {
   readonly config: Config
   readonly hash: string
   readonly routes: readonly BuiltRoute[]
+  /** Every plugin that a route may name. */
+  readonly plugins: ReadonlyMap<string, GatewayPlugin>
   readonly log: Logger
   readonly sessionCookie: string | null
   readonly #app: FastifyInstance
-  readonly #services: Services
+  readonly #services: GenerationServices
   readonly #table: RouteTable<BuiltRoute>
   readonly #isTrusted: (address: string) => boolean
   /** What the gateway answers itself on its public listeners: paths that begin so belong to no route. */
@@ -50,10 +53,12 @@ export class Generation implements ExchangeObserver {
     hash: string,
     app: FastifyInstance,
     routes: readonly BuiltRoute[],
-    services: Services,
+    services: GenerationServices,
     own: readonly string[],
+    plugins: ReadonlyMap<string, GatewayPlugin>,
     sessions: Sessions | null
   ) {
+    this.plugins = plugins
     this.#own = own
     this.sessionCookie = sessions?.options.cookie.name ?? null
     this.config = config

@@ -30,10 +30,12 @@ const overloaded = new Refusal('gateway.overloaded', { headers: { 'retry-after':
 export interface ListenerOptions {
   limits: LimitsConfig
   /** The generation in force: asked for every request, so that a reload needs nothing of the sockets. */
-  current: () => Generation
-  overload: OverloadGuard
+  current: () => Pick<Generation, 'handle' | 'handleUpgrade'>
+  overload: Pick<OverloadGuard, 'isOverloaded'>
   registry: Registry
   log: Logger
+  /** Hears of what was refused before it was a request, beside log and metrics. */
+  onRefused?: (refused: RefusedRequest) => void
 }
 
 export type DrainStage = 'serving' | 'draining' | 'closed'
@@ -119,6 +121,12 @@ export class PublicListener {
     // Only then Node looks at the timeouts of its connections.
     if (!this.#http1.listening) this.#http1.emit('listening')
     return this.#listen(server, address)
+  }
+
+  /** Takes a connection that came to no port of the gateway. */
+  takeConnection(socket: Socket, version: 'http1' | 'http2'): void {
+    if (version === 'http1') this.#http1.emit('connection', socket)
+    else this.#http2.take(socket)
   }
 
   /** From here on each answer, and on HTTP/2 a GOAWAY, tells its client not to use the connection again. */
@@ -240,7 +248,8 @@ export class PublicListener {
   }
 
   #countRefused(refused: RefusedRequest): void {
-    const { registry, log } = this.#options
+    const { registry, log, onRefused } = this.#options
+    onRefused?.(refused)
     registry.number('requests_total').child('none', 'http', 'other', String(refused.status)).value++
     const suppressed = this.#refusedLog.take()
     if (suppressed === null) return

@@ -1,10 +1,12 @@
 #!/usr/bin/env node
 import { relative } from 'node:path'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import type { ExplainOptions } from './command/explain.ts'
 import type { AddKeyOptions } from './command/keys.ts'
 import type { ReachOptions, VerifyOptions } from './command/perimeter.ts'
 import { ConfigError } from './config/config-problem.ts'
 import { type Env, readEnv } from './config/env.ts'
+import { headerOf } from './explain/question.ts'
 import { PluginLoadError } from './plugin/load.ts'
 import { packageFile, version } from './version.ts'
 
@@ -61,6 +63,16 @@ const keysHelp = `
 Examples:
   $ sallyport keys add --file keys.yaml --owner billing --scopes orders:read --expires 2027-06-30
   $ sallyport keys list --file keys.yaml`
+
+const explainHelp = `
+It goes through the same listener, routes and plugins as a live request, as if the gateway had just started. No upstream is called;
+keys of issuers are fetched. A request has no body here: give its content-length as a header.
+
+Exit codes: 0 allowed, 1 denied, 2 bad configuration or plugin, 64 bad usage.
+
+Examples:
+  $ sallyport explain --config gateway.yaml GET /orders/7
+  $ sallyport explain --config gateway.yaml --token "$TOKEN" --client-ip 192.0.2.7 --host api.example.com POST /orders`
 
 interface Options {
   config: string
@@ -124,6 +136,7 @@ function program(env: Env): Command {
     )
     .addHelpText('after', reachHelp)
     .action(reach)
+  addExplainCommand(command, env)
   addKeysCommand(command)
   return command
 }
@@ -151,6 +164,38 @@ function addKeysCommand(program: Command): void {
 
 function readList(text: string): string[] {
   return text.split(',').map(item => item.trim())
+}
+
+function addExplainCommand(command: Command, env: Env): void {
+  command
+    .command('explain')
+    .description(
+      'Says what the gateway would do with a request, and why. Changes nothing and calls no upstream.'
+    )
+    .argument('<method>', 'e.g. GET')
+    .argument('<target>', 'path and query, e.g. /orders/7')
+    .addOption(configOption(env))
+    .addOption(pluginsOption(env))
+    .addOption(
+      new Option('--format <format>', 'how the answer is written').choices(['text', 'json']).default('text')
+    )
+    .addOption(new Option('--header <line>', "'name: value'; may be repeated").argParser(readHeader))
+    .option('--token <jwt>', 'access token; sent as Authorization: Bearer')
+    .option('--client-ip <address>', 'where the connection comes from; default: 127.0.0.1')
+    .option('--host <name>', 'Host of the request; default: localhost')
+    .addOption(
+      new Option('--protocol <protocol>', 'how it is sent: HTTP/1.1, HTTP/2 with gRPC, or a handshake')
+        .choices(['http', 'grpc', 'websocket'])
+        .default('http')
+    )
+    .addHelpText('after', explainHelp)
+    .action(explain)
+}
+
+function readHeader(line: string, before: (readonly [string, string])[] = []): (readonly [string, string])[] {
+  const header = headerOf(line)
+  if (header === null) throw new InvalidArgumentError("write 'name: value'.")
+  return [...before, header]
 }
 
 function manifestsOption(): Option {
@@ -214,6 +259,16 @@ async function addKey(options: AddKeyOptions): Promise<void> {
 async function listKeys(options: { file: string }): Promise<void> {
   const command = await import('./command/keys.ts')
   process.stdout.write(await command.listKeys(options))
+}
+
+async function explain(method: string, target: string, options: ExplainOptions): Promise<void> {
+  const command = await import('./command/explain.ts')
+  try {
+    // Keys that are looked after, and plugins with timers, must not keep a finished answer.
+    process.exit(await command.explain(method, target, options))
+  } catch (error) {
+    throw error instanceof command.BadQuestion ? new UsageError(error.message) : error
+  }
 }
 
 /** `sallyport` and `sallyport --config PATH` mean `start`; an unknown word stays what it is and is refused. */

@@ -7,6 +7,7 @@ import { type IssuerMetrics, IssuerRegistry, identityOf } from './issuer/keys.ts
 import type { Logger } from './log.ts'
 import type { GatewayPlugin, PluginCache } from './plugin/define.ts'
 import type { FileWatching } from './plugin/gateway.ts'
+import { CountedPlaces, type Places } from './plugin/places.ts'
 import { SharedThings } from './plugin/shared.ts'
 import { processEnvironment, type Upstream } from './proxy/upstream.ts'
 import { UpstreamRegistry } from './proxy/upstream-registry.ts'
@@ -35,6 +36,13 @@ export interface Ingredients {
   readonly sessions: Sessions | null
 }
 
+/** What a generation is built from. */
+export interface GenerationServices
+  extends Pick<
+    Services,
+    'log' | 'registry' | 'upstream' | 'identityKeys' | 'redis' | 'sessions' | 'forRoutes'
+  > {}
+
 type Environment = Readonly<Record<string, string | undefined>>
 
 /**
@@ -52,6 +60,7 @@ export class Services {
   readonly caches = new Map<string, PluginCache<unknown>>()
   readonly shared = new SharedThings()
   readonly files: FileWatching
+  readonly #places = new Map<string, Places>()
   readonly #env: Environment
   readonly #identityKeys = new IdentityKeyRegistry()
   readonly #redis: RedisRegistry
@@ -106,6 +115,15 @@ export class Services {
     return client
   }
 
+  /** Who is under way, by route, plugin and name. */
+  places(key: string): Places {
+    const known = this.#places.get(key)
+    if (known !== undefined) return known
+    const made = new CountedPlaces()
+    this.#places.set(key, made)
+    return made
+  }
+
   /** What the routes of one configuration get. */
   forRoutes(config: Config, { plugins, signer, redis, sessions }: Ingredients): RouteServices {
     const isTrusted = trustFunction(config.trustedProxies)
@@ -116,6 +134,7 @@ export class Services {
       caches: this.caches,
       shared: this.shared,
       files: this.files,
+      places: key => this.places(key),
       plugins,
       isTrusted,
       signer,
@@ -158,8 +177,10 @@ export class Services {
     this.registry.retainUpstreams(configs.flatMap(config => Object.keys(config.upstreams)))
     this.registry.retainIssuers(configs.flatMap(config => Object.keys(config.issuers)))
     this.issuers.retain(...configs.map(config => config.issuers))
-    for (const key of this.caches.keys()) {
-      if (!routes.has(key.slice(0, key.indexOf('/')))) this.caches.delete(key)
+    for (const byRoute of [this.caches, this.#places]) {
+      for (const key of byRoute.keys()) {
+        if (!routes.has(key.slice(0, key.indexOf('/')))) byRoute.delete(key)
+      }
     }
     await this.#redis.retain(new Set(configs.flatMap(config => this.#redisOf.get(config) ?? [])))
     await this.upstreams.retain(upstreams)

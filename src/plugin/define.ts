@@ -9,6 +9,7 @@ import type { Logger } from '../log.ts'
 import type { OutcomeListener, Protocol } from '../outcome.ts'
 import type { BrowserSignIn } from '../session/browser.ts'
 import type { LimitStore } from '../store/contract.ts'
+import type { Places } from './places.ts'
 
 /** The phases, in the order in which they run; inside a phase the order is the YAML's. */
 export const phases = ['observe', 'guard', 'authenticate', 'authorize', 'limit', 'transform'] as const
@@ -82,6 +83,11 @@ export interface PluginGateway {
   onOutcome(listener: OutcomeListener): void
   /** A bounded least-recently-used cache that lives as long as the process, one per name and route. */
   cache<Value>(name: string, options: { max: number; ttl: number }): PluginCache<Value>
+  /**
+   * Counts of what is under way, by key: they live as long as the process, one for each name and route. Whoever enters leaves,
+   * once (`request.gateway.onEnd`).
+   */
+  places(name: string): Places
   /** `fetch` with a timeout of 5 s, no redirects and at most 1 MiB of answer. */
   readonly fetch: typeof globalThis.fetch
   /** The verifier of an issuer of the configuration; one per issuer and process. */

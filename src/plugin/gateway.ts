@@ -24,6 +24,7 @@ import type {
   WatchedFile
 } from './define.ts'
 import { LiveFile } from './live-file.ts'
+import type { Places } from './places.ts'
 import type { SharedThings } from './shared.ts'
 
 /** What outlives generations and reaches plugins. Made once per process. */
@@ -34,6 +35,10 @@ export interface PluginServices {
   readonly caches: Map<string, PluginCache<unknown>>
   readonly shared: SharedThings
   readonly files: FileWatching
+  /** The counts of this key; made when they are first asked for. */
+  places(key: string): Places
+  /** Hears of decisions in shadow mode, beside the metric. */
+  onShadow?(plugin: string, reason: Reason): void
 }
 
 /** How files of plugins are followed. */
@@ -82,6 +87,7 @@ export function createPluginGateway(
     },
     shadow(reason: Reason): void {
       registry.number('decisions_total').child(route.name, plugin, 'shadow', reason).value++
+      services.onShadow?.(plugin, reason)
     },
     onOutcome(listener: OutcomeListener): void {
       route.outcomeListeners.push(listener)
@@ -94,6 +100,7 @@ export function createPluginGateway(
       caches.set(key, cache as PluginCache<unknown>)
       return cache
     },
+    places: name => services.places(`${route.name}/${plugin}/${name}`),
     issuer: name => route.issuer(name),
     async introspector(name) {
       const { value, release } = await route.introspector(name)

@@ -29,9 +29,7 @@ export function createGrpcHook(target: ProxyTarget): ProxyHook {
     throw new Error(`upstream ${upstream.name} speaks HTTP/1, which has no gRPC`)
   return function proxyCall(request: FastifyRequest, reply: FastifyReply): void {
     const exchange = exchangeOf(request.raw)
-    const kind = judgeKind(exchange, target.grpcWeb)
-    if (exchange.request.method !== 'POST') throw wrongMethod
-    if (exchange.rpc === null) throw noRpc
+    const kind = judgeCall(exchange, target.grpcWeb)
     const deadline = deadlineOf(exchange)
     const ticket = admit(exchange, target)
     const isWeb = kind !== 'grpc'
@@ -46,6 +44,14 @@ export function createGrpcHook(target: ProxyTarget): ProxyHook {
     if (!viaReply) reply.hijack()
     call.start()
   }
+}
+
+/** What is asked of a call before the upstream is, but for its deadline. Throws the refusal. */
+export function judgeCall(exchange: Exchange, takesWeb: boolean): RpcKind {
+  const kind = judgeKind(exchange, takesWeb)
+  if (exchange.request.method !== 'POST') throw wrongMethod
+  if (exchange.rpc === null) throw noRpc
+  return kind
 }
 
 function judgeKind(exchange: Exchange, takesWeb: boolean): RpcKind {
@@ -63,7 +69,7 @@ function streamClient({ stream, request }: Exchange): RpcClient {
 }
 
 /** When the client's deadline passes, on the clock of `performance.now()`; null: it has set none. */
-function deadlineOf({ request, startTime }: Exchange): number | null {
+export function deadlineOf({ request, startTime }: Exchange): number | null {
   const value = request.headers['grpc-timeout'] as string | undefined
   if (value === undefined) return null
   const timeout = parseTimeout(value)

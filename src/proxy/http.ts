@@ -22,7 +22,7 @@ export function createProxyHook(target: ProxyTarget): ProxyHook {
   return function proxyRequest(request: FastifyRequest, reply: FastifyReply): void {
     const exchange = exchangeOf(request.raw)
     // Before the breaker is asked, which counts on hearing of every call that it let through.
-    if (announcesTooMuch(request.raw, exchange.maxBody)) throw new Refusal('protocol.size')
+    judgeLength(exchange)
     if (exchange.isQuestion) {
       answerQuestion(exchange, target, reply)
       return
@@ -33,6 +33,11 @@ export function createProxyHook(target: ProxyTarget): ProxyHook {
     if (!target.viaReply) reply.hijack()
     call.start()
   }
+}
+
+/** What is asked of a request before the upstream is. Throws the refusal. */
+export function judgeLength({ request, maxBody }: Exchange): void {
+  if (announcesTooMuch(request, maxBody)) throw new Refusal('protocol.size')
 }
 
 /** The whole chain has let the request pass: another proxy may carry it, with these headers. */

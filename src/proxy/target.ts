@@ -52,12 +52,20 @@ const gone = new Refusal('client.aborted', { detail: 'before the upstream was as
  * @returns the ticket with which the result is reported to the breaker
  */
 export function admit(exchange: Exchange, target: ProxyTarget): number {
-  refuseUndecided(exchange, target)
-  if (target.upstream.isSaturated)
-    throw new Refusal('upstream.saturated', { headers: { 'retry-after': '1' } })
+  judgeChain(exchange, target)
   const ticket = enter(target.upstream)
   if (ticket === noTicket) throw resting(target.upstream)
   return ticket
+}
+
+/** The part of `admit` that changes nothing at the upstream. Throws the refusal. */
+export function judgeChain(exchange: Exchange, target: ProxyTarget): void {
+  refuseUndecided(exchange, target)
+  judgeRoom(target)
+}
+
+function judgeRoom({ upstream }: ProxyTarget): void {
+  if (upstream.isSaturated) throw new Refusal('upstream.saturated', { headers: { 'retry-after': '1' } })
 }
 
 /** Throws unless the chain has run to its end and has decided. */

@@ -5,16 +5,14 @@ import type { Reason } from '../errors.ts'
 import type { ExchangeRoute } from '../exchange.ts'
 import type { TokenIntrospector } from '../issuer/introspector.ts'
 import type { IssuerVerifier } from '../issuer/keys.ts'
-import type { OutcomeListener, Protocol } from '../outcome.ts'
+import type { OutcomeListener } from '../outcome.ts'
 import { type ChainLink, HookWatch, markPassed } from '../plugin/chain.ts'
 import type { GatewayPlugin, Phase, RouteInstance } from '../plugin/define.ts'
 import { createPluginGateway, type PluginRoute, type PluginServices } from '../plugin/gateway.ts'
-import { createGrpcHook } from '../proxy/grpc.ts'
-import { createProxyHook } from '../proxy/http.ts'
+import { type Proxies, proxies } from '../proxy/proxies.ts'
 import { compileLocation, compileRewrite } from '../proxy/rewrite.ts'
-import type { ProxyHook, ProxyTarget, SocketCounters } from '../proxy/target.ts'
+import type { SocketCounters } from '../proxy/target.ts'
 import { type Upstream, unusedClient } from '../proxy/upstream.ts'
-import { createWebSocketHook } from '../proxy/websocket.ts'
 import type { Cell, Registry } from '../registry.ts'
 import type { Sessions } from '../session/sessions.ts'
 import type { IdentitySigner } from '../signed-identity/signer.ts'
@@ -44,13 +42,8 @@ export interface RouteServices extends PluginServices {
   /** Null where the configuration has no sign-in. */
   readonly sessions: Sessions | null
   readonly plugins: ReadonlyMap<string, GatewayPlugin>
-}
-
-/** Which proxy carries a route: its protocol decides. */
-const proxies: Readonly<Record<Protocol, (target: ProxyTarget) => ProxyHook>> = {
-  http: createProxyHook,
-  grpc: createGrpcHook,
-  websocket: createWebSocketHook
+  /** What stands at the end of a route's chain; left out: what calls the upstream. */
+  readonly proxies?: Proxies
 }
 
 const deciding: ReadonlySet<Phase> = new Set(['guard', 'authenticate', 'authorize', 'limit'])
@@ -167,7 +160,7 @@ async function registerProxy(
 ): Promise<void> {
   const { upstream, config, path } = route
   const { registry } = services
-  const createHook = proxies[route.protocol]
+  const createHook = (services.proxies ?? proxies)[route.protocol]
   const proxyRequest = createHook({
     route: route.name,
     upstream,

@@ -2,6 +2,7 @@ import { connect } from 'node:net'
 import type { FastifyReply } from 'fastify'
 import t from 'tap'
 import plugin from '../../plugins/concurrency.ts'
+import { CountedPlaces } from '../../src/plugin/places.ts'
 import { identity, testRoute } from '../fixtures/route.ts'
 
 /** A handler that answers when it is told to. */
@@ -102,10 +103,8 @@ t.test('a request that ended before it was counted gives its place back all the 
 })
 
 t.test('after a reload the requests of the generation before still count', async t => {
-  const caches = new Map<string, Map<string, unknown>>()
-  const gateway = {
-    cache: (name: string) => (caches.get(name) ?? caches.set(name, new Map()).get(name)) as never
-  }
+  const underWay = new CountedPlaces()
+  const gateway = { places: () => underWay }
   const { handler, replies, arrived } = held()
   const before = await testRoute(t, [[plugin, { limit: 1 }]], { handler, gateway })
   const after = await testRoute(t, [[plugin, { limit: 1 }]], { gateway })
