@@ -1,11 +1,13 @@
 import type { GatewayPlugin } from '../src/plugin/define.ts'
 import accessLog from './access-log.ts'
+import anonymous from './anonymous.ts'
 import any from './any.ts'
 import apiKey from './api-key.ts'
 import authorize from './authorize.ts'
 import bodyLimit from './body-limit.ts'
 import concurrency from './concurrency.ts'
 import cors from './cors.ts'
+import forwardAuth from './forward-auth.ts'
 import headers from './headers.ts'
 import introspection from './introspection.ts'
 import ipFilter from './ip-filter.ts'
@@ -20,12 +22,14 @@ import requestId from './request-id.ts'
 /** Every built-in: this list is the vocabulary of `plugins:` in the YAML. Each checks its own options by its schema. */
 export const builtins = [
   accessLog,
+  anonymous,
   any,
   apiKey,
   authorize,
   bodyLimit,
   concurrency,
   cors,
+  forwardAuth,
   headers,
   introspection,
   ipFilter,

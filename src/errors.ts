@@ -55,6 +55,12 @@ export const reasons = Object.freeze({
     'Tokens cannot be verified at the moment',
     'The keys of the issuer were never fetched, or are older than `staleIfError`. The issuer is down or unreachable.'
   ),
+  'auth.unavailable': reason(
+    503,
+    'SP_AUTH_UNAVAILABLE',
+    'Requests cannot be authenticated at the moment',
+    'The service that a route asks about its requests (`forward-auth`) did not answer in time, or not in a way that means yes or no.'
+  ),
   'scope.missing': reason(
     403,
     'SP_SCOPE_MISSING',
@@ -253,6 +259,8 @@ export interface RefusalOptions {
   grpcStatus?: number
   /** Headers of the answer, e.g. `WWW-Authenticate`, `Retry-After`, `Allow`. */
   headers?: Readonly<Record<string, string>>
+  /** What the client gets in place of a problem document: of a service that is there to answer, such as a page to sign in. */
+  body?: { readonly type: string; readonly content: Buffer }
   /** For the log only; never sent to a client. */
   detail?: string
   cause?: unknown
@@ -267,6 +275,7 @@ export class Refusal extends Error {
   readonly title: string
   readonly headers: Readonly<Record<string, string>> | undefined
   readonly detail: string | undefined
+  readonly body: RefusalOptions['body']
 
   constructor(name: Reason, options: RefusalOptions = {}) {
     const entry = reasons[name]
@@ -283,5 +292,6 @@ export class Refusal extends Error {
     this.title = entry.title
     this.headers = options.headers
     this.detail = options.detail
+    this.body = options.body
   }
 }

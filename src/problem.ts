@@ -33,10 +33,10 @@ export function sendProblem(
   kept: KeptHeaders,
   close: boolean
 ): number {
-  const body = problemBody(refusal, requestId)
+  const body = refusal.body?.content ?? problemBody(refusal, requestId)
   const length = Buffer.byteLength(body)
   const headers: Record<string, number | string | string[] | undefined> = {
-    'content-type': problemType,
+    'content-type': refusal.body?.type ?? problemType,
     'content-length': length,
     'cache-control': 'no-store',
     'x-request-id': requestId

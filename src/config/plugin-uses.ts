@@ -118,6 +118,11 @@ function readInner(
       remedy: `write plugins that authenticate: ${list(choices.sort())}`
     })
   }
+  for (const inner of read.uses.slice(0, -1)) {
+    if (!inner.plugin.takesAll) continue
+    const message = `plugin ${inner.name} takes every request, so what follows it is never asked`
+    result.findings.push({ path: inner.path, message, remedy: 'write it last' })
+  }
   if (read.findings.length > 0) return
   const options = read.uses.map(inner => ({ name: inner.name, options: inner.options }))
   result.uses.push({ name, plugin, options, path, inner: read.uses })

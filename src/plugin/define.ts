@@ -38,6 +38,8 @@ export interface GatewayPlugin<Options = Record<string, unknown>> {
   carries?(options: Options): (request: FastifyRequest) => boolean
   /** The plugin has an answer for clients without any credential, such as a way to sign in: `any` leaves them to it. */
   readonly invites?: true
+  /** Of plugins with `carries`: it says yes to every request, so nothing that stands behind it in `any` is ever asked. */
+  readonly takesAll?: true
   /** The options are a list of uses of other plugins, which the plugin brings onto the route with `route.gateway.plugin`. */
   readonly composes?: true
   /** The plugin answers true CORS preflights, so those are matched to the route by the method that they ask about. */

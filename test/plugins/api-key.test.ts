@@ -9,10 +9,12 @@ import { loadConfig } from '../../src/config/load.ts'
 import type { GatewayOptions } from '../../src/gateway.ts'
 import { temporaryFolder } from '../fixtures/certificates.ts'
 import { ConfigMapVolume } from '../fixtures/config-map.ts'
+import { RawClient } from '../fixtures/frames.ts'
 import { grpcGateway } from '../fixtures/grpc/gateway.ts'
 import { call, openSession, statusOf } from '../fixtures/grpc/raw-call.ts'
 import { rawUpstream, succeed } from '../fixtures/grpc/raw-upstream.ts'
-import { buildGateway, echo } from '../helper.ts'
+import { socketUpstream } from '../fixtures/web-sockets.ts'
+import { buildGateway, echo, withListeners } from '../helper.ts'
 
 function entry({ id, key }: { id: string; key: string }, more = ''): string {
   return `  - { id: ${id}, hash: "sha256:${digestOfKey(key).toString('hex')}", owner: billing${more} }\n`
@@ -168,6 +170,40 @@ t.test('a removed key is dead, a bad file changes nothing, and a reload keeps wh
   t.same([await status(one), await status(two)], [401, 200], 'nor a missing one')
 })
 
+t.test(
+  'a reload goes on with the file that is followed already, and follows it no more when no route does',
+  async t => {
+    const [one, two] = [makeKey(), makeKey()]
+    const { url, lines, config, file, gateway, upstream } = await start(t, entry(one), '', { watch: true })
+    const reloaded = async (content: string) => {
+      await writeFile(config, withListeners(content))
+      await gateway.reload()
+    }
+    const status = async ({ key }: { key: string }) => (await ask(url, ['x-api-key', key])).status
+    const changes = () => lines.filter(({ msg }) => msg === 'the file has changed and is in force').length
+
+    await reloaded(
+      `${yaml(upstream, file)}  more: { match: { path: /more }, public: true, upstream: backend }\n`
+    )
+    t.equal(await status(one), 200)
+    await writeFile(file, `keys:\n${entry(two)}`)
+    while (changes() === 0) await new Promise(setImmediate)
+    t.same([await status(one), await status(two)], [401, 200])
+    t.equal(changes(), 1, 'one reader')
+
+    await reloaded(`upstreams: { backend: { url: "${upstream}" } }
+routes: { open: { match: { path: /* }, public: true, upstream: backend } }
+`)
+    t.equal(await status(one), 200, 'the route is public now')
+    await writeFile(file, 'broken')
+    await reloaded(yaml(upstream, file))
+    t.equal(await status(one), 200, 'a bad file is no good for a new configuration')
+    t.notOk(
+      lines.some(({ msg }) => msg === 'the new content of the file is refused, the old one stays in force')
+    )
+  }
+)
+
 t.test('a missing or bad file stops the start, where it is written', async t => {
   const folder = await temporaryFolder(t)
   const file = join(folder, 'keys.yaml')
@@ -253,6 +289,26 @@ routes:
   t.equal(await reason('authorization', 'Bearer abc'), 'token.issuer')
   t.equal(await reason('x-api-key', 'bad'), 'token.invalid')
   t.equal(await reason(), 'token.missing')
+})
+
+t.test('a WebSocket opens with a key, and the upstream does not get it', async t => {
+  const made = makeKey()
+  const folder = await temporaryFolder(t)
+  const file = join(folder, 'keys.yaml')
+  await writeFile(file, `keys:\n${entry(made)}`)
+  const upstream = await socketUpstream(t)
+  const { port } = await buildGateway(
+    t,
+    yaml(upstream.url, file).replace('path: /*', 'path: /*, protocol: websocket')
+  )
+  const open = async (headers: Record<string, string>) =>
+    (await new RawClient(t, port).open({ path: '/live', headers })).status
+  t.equal(await open({}), 401)
+  t.equal(await open({ 'x-api-key': 'bad' }), 401)
+  t.equal(upstream.handshakes.length, 0)
+  t.equal(await open({ 'x-api-key': made.key }), 101)
+  const { headers } = upstream.handshakes[0] as { headers: Record<string, unknown> }
+  t.match(headers, { 'x-forwarded-user': 'billing', 'x-api-key': undefined })
 })
 
 t.test('gRPC calls carry keys as metadata, and are refused in their own words', async t => {

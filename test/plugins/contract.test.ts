@@ -1,10 +1,12 @@
 import t from 'tap'
+import anonymous from '../../plugins/anonymous.ts'
 import { digestOfKey, makeKey } from '../../plugins/api-key/key.ts'
 import apiKey from '../../plugins/api-key.ts'
 import authorize from '../../plugins/authorize.ts'
 import bodyLimit from '../../plugins/body-limit.ts'
 import concurrency from '../../plugins/concurrency.ts'
 import cors from '../../plugins/cors.ts'
+import forwardAuth from '../../plugins/forward-auth.ts'
 import headers from '../../plugins/headers.ts'
 import introspection from '../../plugins/introspection.ts'
 import ipFilter from '../../plugins/ip-filter.ts'
@@ -16,6 +18,7 @@ import type { ClientCertificate } from '../../src/gate/client-certificate.ts'
 import type { PluginGateway } from '../../src/plugin/define.ts'
 import { type PluginCase, pluginContract } from '../contract/plugin.ts'
 import { identity } from '../fixtures/route.ts'
+import { upstream } from '../helper.ts'
 
 /** A file that is read from memory. */
 function fileOf(text: string): Partial<PluginGateway> {
@@ -24,6 +27,13 @@ function fileOf(text: string): Partial<PluginGateway> {
 
 const apiKeyOf = makeKey()
 const keyFile = `keys: [{ id: ${apiKeyOf.id}, hash: "sha256:${digestOfKey(apiKeyOf.key).toString('hex')}", owner: ann }]`
+
+const allowing = (
+  await upstream(t, (_request, response) => {
+    response.setHeader('x-user', 'ann')
+    response.end()
+  })
+).url
 
 const certificate: ClientCertificate = {
   subject: 'CN=orders',
@@ -37,6 +47,11 @@ const certificate: ClientCertificate = {
 }
 
 const cases: Record<string, Omit<PluginCase, 'file'>> = {
+  anonymous: {
+    plugin: anonymous,
+    written: [{}, { scopes: ['orders:read'], groups: ['guests'] }],
+    options: { scopes: ['orders:read'], groups: [] }
+  },
   'api-key': {
     plugin: apiKey,
     written: [{ keys: { file: '/etc/sallyport/keys.yaml' } }],
@@ -70,6 +85,14 @@ const cases: Record<string, Omit<PluginCase, 'file'>> = {
       { origins: ['*'] }
     ],
     options: { origins: ['https://shop.example.com'], credentials: true, maxAge: 600_000 }
+  },
+  'forward-auth': {
+    plugin: forwardAuth,
+    written: [
+      { url: 'http://auth.corp.svc/check', timeout: '1s', headers: ['x-user'] },
+      { url: 'https://auth.example.com', subject: 'x-auth-user' }
+    ],
+    options: { url: allowing, timeout: 5000, headers: ['x-user'] }
   },
   headers: {
     plugin: headers,

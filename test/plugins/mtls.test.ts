@@ -2,12 +2,14 @@ import { once } from 'node:events'
 import { connect, type IncomingHttpHeaders } from 'node:http2'
 import { request as requestHttps } from 'node:https'
 import t, { type Test } from 'tap'
+import WebSocket from 'ws'
 import mtls, { type MtlsOptions } from '../../plugins/mtls.ts'
 import type { ClientCertificate } from '../../src/gate/client-certificate.ts'
 import { authority, type Issued } from '../fixtures/certificates.ts'
 import { call, openSession, statusOf } from '../fixtures/grpc/raw-call.ts'
 import { rawUpstream, succeed } from '../fixtures/grpc/raw-upstream.ts'
 import { testRoute } from '../fixtures/route.ts'
+import { socketUpstream } from '../fixtures/web-sockets.ts'
 import { buildGateway, echo } from '../helper.ts'
 
 interface Asking {
@@ -59,6 +61,7 @@ async function start(t: Test) {
     calls.push(seen.headers)
     succeed(seen)
   })
+  const sockets = await socketUpstream(t)
   const { gateway } = await buildGateway(
     t,
     `listeners:
@@ -68,13 +71,22 @@ async function start(t: Test) {
 upstreams:
   backend: { url: "${url}" }
   calls: { url: "${grpc.url}", protocol: h2c }
+  live: { url: "${sockets.url}" }
 routes:
   a: { match: { path: /a }, upstream: backend, plugins: [{ mtls: { san: ["spiffe://corp/*"] } }] }
+  live: { match: { path: /live, protocol: websocket }, upstream: live, plugins: [{ mtls: { san: ["spiffe://corp/*"] } }] }
   calls: { match: { protocol: grpc }, upstream: calls, plugins: [{ mtls: { san: ["spiffe://corp/*"] } }] }
 `
   )
   const { http, https } = gateway.addresses
-  return { http: String(http), port: Number(new URL(String(https)).port), ca: servers.cert, people, calls }
+  return {
+    http: String(http),
+    port: Number(new URL(String(https)).port),
+    ca: servers.cert,
+    people,
+    calls,
+    sockets
+  }
 }
 
 t.test(
@@ -124,6 +136,26 @@ t.test(
     ])
   }
 )
+
+t.test('a WebSocket opens with the certificate of its connection', async t => {
+  const { port, ca, people, sockets } = await start(t)
+  const good = await people.leaf({ use: 'clientAuth', names: ['URI:spiffe://corp/prices'] })
+  const options = { ca, servername: 'localhost' }
+  const refused = new WebSocket(`wss://127.0.0.1:${port}/live`, options)
+  refused.on('error', () => undefined)
+  const [, response] = await once(refused, 'unexpected-response')
+  t.equal(response.statusCode, 401)
+  response.destroy()
+  const accepted = new WebSocket(`wss://127.0.0.1:${port}/live`, {
+    ...options,
+    cert: good.cert,
+    key: good.key
+  })
+  t.teardown(() => accepted.terminate())
+  await once(accepted, 'open')
+  t.equal(sockets.handshakes.length, 1)
+  t.equal(sockets.handshakes[0]?.headers['x-forwarded-user'], 'spiffe://corp/prices')
+})
 
 function certificate(names: Partial<ClientCertificate>): ClientCertificate {
   const empty = {

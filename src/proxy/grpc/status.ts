@@ -43,6 +43,7 @@ const byReason: Readonly<Record<Reason, GrpcStatus>> = Object.freeze({
   'token.audience': UNAUTHENTICATED,
   'token.issuer': UNAUTHENTICATED,
   'key.unavailable': UNAVAILABLE,
+  'auth.unavailable': UNAVAILABLE,
   'scope.missing': PERMISSION_DENIED,
   'policy.denied': PERMISSION_DENIED,
   'policy.error': PERMISSION_DENIED,

@@ -1,0 +1,242 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { type Dispatcher, Pool } from 'undici'
+import type { RefusalOptions } from '../src/errors.ts'
+import type { Identity } from '../src/identity.ts'
+import type { GatewayPlugin, OptionProblem } from '../src/plugin/define.ts'
+
+export interface ForwardAuthOptions {
+  url: string
+  /** Milliseconds. */
+  timeout: number
+  headers: string[]
+  subject?: string
+}
+
+/** Of a refusal that goes to the client, e.g. a page to sign in. A longer one is replaced by a problem document. */
+const maxBody = 65_536
+
+const token = "^[!#$%&'*+.^`|~0-9A-Za-z-]+$"
+
+/** What belongs to a connection, or is the gateway's to write: in the hands of the service it would never arrive. */
+const reserved =
+  /^(connection|keep-alive|proxy-.*|te|trailer|transfer-encoding|upgrade|http2-settings|host|expect|content-length|forwarded|x-forwarded-.*|x-sallyport-.*|x-real-ip|x-original-url|x-rewrite-url|x-http-method(-override)?|x-method-override|x-request-id|traceparent)$/
+
+/** Node writes headers in latin1, and nothing of a header may end it. */
+const sendable = /^[\t\x20-\x7e\x80-\xff]*$/
+
+const redirects = new Set([301, 302, 303, 307, 308])
+
+/** Asks a service about each request: what it lets pass, passes. */
+export default {
+  name: 'forward-auth',
+  phase: 'authenticate',
+  takesAll: true,
+  schema: {
+    type: 'object',
+    description:
+      'Asks an HTTP service about each request, as Traefik, nginx and Envoy do: GET with `X-Forwarded-Method`, `-Proto`, `-Host`, `-Uri` and `-For`, and with the `Authorization` and `Cookie` of the client. 2xx lets it pass. 401, 403 and redirects go to the client, with `WWW-Authenticate`, `Location`, `Set-Cookie` and at most 64 KiB of body. Anything else, and silence, is 503 `auth.unavailable`.',
+    properties: {
+      url: { type: 'string', minLength: 1, description: 'Address of the service (http or https).' },
+      timeout: {
+        type: 'string',
+        format: 'duration',
+        pattern: '[1-9]',
+        default: '1s',
+        description: 'How long the service may take. It is asked once.'
+      },
+      headers: {
+        type: 'array',
+        items: { type: 'string', pattern: token },
+        uniqueItems: true,
+        default: [],
+        description:
+          "Headers of the service's answer that go to the upstream. The client's own of these names are dropped, in every spelling."
+      },
+      subject: {
+        type: 'string',
+        pattern: token,
+        description:
+          'Header of the answer that says who it is; an answer without it is 503. When left out, the first of `headers`, or `x-forwarded-user`, or else `anonymous`.'
+      }
+    },
+    required: ['url'],
+    additionalProperties: false
+  },
+
+  check({ url, headers }) {
+    const problems: OptionProblem[] = []
+    const fault = urlFault(url)
+    if (fault !== null)
+      problems.push({
+        path: ['url'],
+        message: `the URL ${fault}`,
+        remedy: 'write http(s)://host[:port]/path'
+      })
+    for (const [at, name] of headers.entries()) {
+      if (!reserved.test(fold(name))) continue
+      const message = `${name} belongs to the connection, or is written by the gateway alone`
+      problems.push({ path: ['headers', at], message, remedy: 'remove it from the list' })
+    }
+    return problems
+  },
+
+  carries: () => () => true,
+
+  register(route, options) {
+    const { gateway } = route
+    const { origin, pathname, search, host } = new URL(options.url)
+    const pool = gateway.shared(
+      origin,
+      () => new Pool(origin, { connections: 128, pipelining: 1, maxHeaderSize: 16_384 }),
+      pool => pool.close()
+    )
+    const path = pathname + search
+    const names = options.headers.map(name => name.toLowerCase())
+    const folded = new Set(names.map(fold))
+    const lengths = new Set(names.map(name => name.length))
+    const subjectName = (options.subject ?? names[0] ?? 'x-forwarded-user').toLowerCase()
+
+    function unavailable(detail: string, cause?: unknown): never {
+      return gateway.deny('auth.unavailable', { headers: { 'retry-after': '1' }, detail, cause })
+    }
+
+    async function ask(request: FastifyRequest): Promise<Dispatcher.ResponseData> {
+      const gone = new AbortController()
+      request.gateway.onEnd(() => gone.abort())
+      const signal = AbortSignal.any([gone.signal, AbortSignal.timeout(options.timeout)])
+      try {
+        return await pool.request({ method: 'GET', path, headers: questionOf(request), signal })
+      } catch (error) {
+        return unavailable(`${host} does not answer`, error)
+      }
+    }
+
+    function subjectOf({ headers }: Dispatcher.ResponseData): string {
+      const value = headers[subjectName]
+      if (Array.isArray(value)) return unavailable(`${host} names several subjects`)
+      const subject = value?.trim() ?? ''
+      if (subject !== '') return subject
+      return options.subject === undefined ? 'anonymous' : unavailable(`${host} names no subject`)
+    }
+
+    function accept(request: FastifyRequest, answer: Dispatcher.ResponseData): void {
+      const known = request.gateway
+      const changes: Record<string, string | null> = { ...known.upstreamHeaders }
+      for (const name in request.headers)
+        if (lengths.has(name.length) && folded.has(fold(name))) changes[name] = null
+      for (const name of names) {
+        const value = answer.headers[name]
+        const text = Array.isArray(value) ? value.join(', ') : value
+        if (text !== undefined && !sendable.test(text))
+          unavailable(`${host} sends ${name} in no known characters`)
+        changes[name] = text ?? null
+      }
+      const subject = subjectOf(answer)
+      known.upstreamHeaders = changes
+      known.identity = identityOf(subject, host)
+    }
+
+    async function refuse(
+      request: FastifyRequest,
+      reply: FastifyReply,
+      answer: Dispatcher.ResponseData
+    ): Promise<never> {
+      const { statusCode: status, headers } = answer
+      const body = await readBody(answer).catch(error => unavailable(`${host} breaks off`, error))
+      if (headers['set-cookie'] !== undefined) reply.header('set-cookie', headers['set-cookie'])
+      const told: Record<string, string> = {}
+      for (const name of ['www-authenticate', 'location']) {
+        const value = headers[name]
+        if (value !== undefined) told[name] = Array.isArray(value) ? value.join(', ') : value
+      }
+      const claimed = String(headers['content-type'] ?? '')
+      const type = claimed !== '' && sendable.test(claimed) ? claimed : 'application/octet-stream'
+      const denial: RefusalOptions = {
+        status,
+        headers: told,
+        detail: `${host} answered ${status}`,
+        ...(body !== null && { body: { type, content: body } })
+      }
+      if (status === 403) return gateway.deny('policy.denied', denial)
+      return gateway.deny(hasCredential(request) ? 'token.invalid' : 'token.missing', denial)
+    }
+
+    route.addHook('onRequest', async function authenticateElsewhere(request, reply) {
+      const answer = await ask(request)
+      const { statusCode: status, body } = answer
+      if (status === 401 || status === 403 || redirects.has(status)) return refuse(request, reply, answer)
+      // So that the connection can be used again.
+      body.dump({ limit: maxBody }).catch(ignore)
+      if (status < 200 || status > 299) return unavailable(`${host} answered ${status}`)
+      accept(request, answer)
+      return undefined
+    })
+  }
+} satisfies GatewayPlugin<ForwardAuthOptions>
+
+function ignore(): void {}
+
+/** What the service is told of the request. Only the gateway writes these names: the client's own are not among them. */
+function questionOf({ headers, method, url, socket, gateway }: FastifyRequest): Record<string, string> {
+  const peer = socket.remoteAddress?.replace(/^::ffff:/, '')
+  const isEncrypted = 'encrypted' in socket && socket.encrypted === true
+  const claimed = headers['x-forwarded-proto']
+  // The gateway takes another address than the socket's only from a proxy that it trusts.
+  const isVouchedFor = gateway.clientIp !== peer && (claimed === 'http' || claimed === 'https')
+  const question: Record<string, string> = {
+    'x-forwarded-method': method,
+    'x-forwarded-proto': isVouchedFor ? String(claimed) : isEncrypted ? 'https' : 'http',
+    'x-forwarded-host': headers.host ?? '',
+    'x-forwarded-uri': url,
+    'x-forwarded-for': gateway.clientIp,
+    'x-request-id': gateway.requestId
+  }
+  if (headers.authorization !== undefined) question.authorization = headers.authorization
+  if (headers.cookie !== undefined) question.cookie = headers.cookie
+  return question
+}
+
+function hasCredential({ headers }: FastifyRequest): boolean {
+  return headers.authorization !== undefined || headers.cookie !== undefined
+}
+
+/** Null where it is too long, or there is none. */
+async function readBody({ body }: Dispatcher.ResponseData): Promise<Buffer | null> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of body as AsyncIterable<Buffer>) {
+    size += chunk.length
+    // Leaving the loop ends the connection.
+    if (size > maxBody) return null
+    chunks.push(chunk)
+  }
+  return size === 0 ? null : Buffer.concat(chunks)
+}
+
+function identityOf(subject: string, service: string): Identity {
+  const none = Object.freeze([])
+  return Object.freeze({
+    kind: 'forward-auth',
+    subject,
+    issuer: service,
+    email: null,
+    scopes: none,
+    groups: none,
+    roles: none,
+    claims: Object.freeze({}),
+    expiresAt: null
+  })
+}
+
+/** One spelling for all that an upstream may take for the same name. */
+function fold(name: string): string {
+  return name.toLowerCase().replaceAll(/[^a-z0-9]/g, '-')
+}
+
+function urlFault(text: string): string | null {
+  if (!/^https?:\/\//.test(text) || !URL.canParse(text) || /[\s\\]/.test(text))
+    return 'is not one of http or https'
+  const url = new URL(text)
+  if (url.username !== '' || url.password !== '') return 'holds a user name or password'
+  return url.hash === '' ? null : 'has a fragment'
+}
