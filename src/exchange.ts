@@ -44,6 +44,8 @@ export interface UpstreamCall {
    * own end that is waited for.
    */
   leave?(): void
+  /** The credential that let the client in has ended before its time: ends a call that would last. */
+  revoke?(): void
   /**
    * The drain deadline has passed: the client gets the ending that its protocol has for that, where it has one, and the call is
    * over. What it writes needs a turn or two of the event loop before the connection may go.

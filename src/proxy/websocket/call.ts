@@ -139,6 +139,10 @@ export class WebSocketCall implements UpstreamCall, DialEnd, FrameMeter {
     }
   }
 
+  revoke(): void {
+    this.#pump?.finish(1008, 'token.expired')
+  }
+
   in(bytes: number): void {
     this.#exchange.bytesIn += bytes
     this.#counters.messagesIn.value++
