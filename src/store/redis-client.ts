@@ -1,6 +1,7 @@
 import { Redis } from 'ioredis'
 import type { Logger } from '../log.ts'
 import { LogLimit } from '../log-limit.ts'
+import { Patience } from './patience.ts'
 import { type RedisAddress, readRedisUrl } from './redis-url.ts'
 
 /** What a request may wait for Redis; whoever gets no answer does without. In one network an answer takes less than 1 ms. */
@@ -35,6 +36,7 @@ export class RedisClient {
   readonly #log: Logger
   readonly #now: () => number
   readonly #lines = new LogLimit(1)
+  readonly #patience = new Patience(answerTimeout)
   readonly #scripts = new Map<string, RedisScript>()
   #isUp = false
   #isClosed = false
@@ -92,29 +94,25 @@ export class RedisClient {
   async close(): Promise<void> {
     this.#isClosed = true
     this.#isUp = false
+    this.#patience.close()
     this.#redis.disconnect()
   }
 
   #inTime(answer: Promise<unknown>): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      let isAnswered = false
       const late = () => {
-        if (isAnswered) return
         this.#wentDown(tooLate)
         reject(new RedisUnavailable('Redis failed (timeout)'))
       }
-      // When it is we who are late, the answer lies in the socket, which is read between the two.
-      const timer = setTimeout(setImmediate, answerTimeout, late)
+      this.#patience.begin(late)
       answer.then(
         value => {
-          isAnswered = true
-          clearTimeout(timer)
+          this.#patience.end(late)
           if (!this.#isUp || this.#isOver) this.#cameUp()
           resolve(value)
         },
         (error: Error) => {
-          isAnswered = true
-          clearTimeout(timer)
+          this.#patience.end(late)
           this.#failed(error)
           reject(new RedisUnavailable(`Redis failed (${faultOf(error)})`))
         }
