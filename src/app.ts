@@ -47,7 +47,7 @@ export async function buildApp(
   }
   const identityKeys = await services.identityKeys(config)
   const redis = await services.redis(config)
-  const sessions = await services.sessions.get(config)
+  const sessions = await services.sessions.get(config, redis)
   const signer = identityKeys?.signer ?? null
   const routeServices = services.forRoutes(config, { plugins, signer, redis, sessions })
   try {

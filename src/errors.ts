@@ -240,7 +240,7 @@ export const reasons = Object.freeze({
     503,
     'SP_SESSION_UNAVAILABLE',
     'Signing in is not possible at the moment',
-    'The issuer does not answer, or not as one: nobody can sign in, and sessions whose tokens are older than `staleIfError` are not let in. Or the store of sessions does not answer.'
+    'The issuer does not answer, or not as one: nobody can sign in, and sessions whose tokens are older than `staleIfError` are not let in. Or Redis, which holds the sessions, is down.'
   ),
   'plugin.failed': reason(
     500,

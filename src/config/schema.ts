@@ -43,7 +43,7 @@ const redis = object(
     url: secret('URL of the server, e.g. `rediss://:password@redis:6379`.'),
     onError: choice(
       ['local', 'allow', 'deny'],
-      'While Redis is down: fall back to limits of each replica, allow, or deny.',
+      'Limits while Redis is down: fall back to limits of each replica, allow, or deny. Sessions get 503 then.',
       { default: 'local' }
     )
   },

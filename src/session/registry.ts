@@ -3,10 +3,12 @@ import { identityReader } from '../issuer/claims.ts'
 import type { IssuerRegistry } from '../issuer/keys.ts'
 import type { Logger } from '../log.ts'
 import type { Registry } from '../registry.ts'
+import type { RedisClient } from '../store/redis-client.ts'
 import type { SessionStore } from './contract.ts'
 import { cookieShape } from './cookie.ts'
 import { MemorySessionStore } from './memory-store.ts'
 import { OidcClient, type OidcClientSettings } from './oidc-client.ts'
+import { RedisSessionStore } from './redis-store.ts'
 import { Refresher } from './refresher.ts'
 import { type SessionIssuer, Sessions } from './sessions.ts'
 
@@ -19,29 +21,27 @@ export interface SessionRegistryOptions {
   readSecret(ref: { env: string } | { file: string }): Promise<string>
 }
 
+/** Where sessions are, and who refreshes those. */
+interface Keeping {
+  readonly store: SessionStore
+  readonly refresher: Refresher
+}
+
 /** What of sign-in outlives generations: sessions, what is known of issuers, refreshes under way. One per process. */
 export class SessionRegistry {
   readonly #options: SessionRegistryOptions
-  readonly #store: SessionStore
-  readonly #refresher: Refresher
+  readonly #memory: Keeping
+  /** By the connection that several configurations may use. */
+  readonly #shared = new WeakMap<RedisClient, Keeping>()
   readonly #clients = new Map<string, OidcClient>()
 
   constructor(options: SessionRegistryOptions) {
-    const { log, registry } = options
     this.#options = options
-    this.#store = options.store ?? new MemorySessionStore()
-    const refreshes = registry.number('session_refreshes_total')
-    this.#refresher = new Refresher({
-      store: this.#store,
-      log,
-      refreshed: (issuer, result) => {
-        refreshes.child(issuer, result).value++
-      }
-    })
+    this.#memory = this.#keeping(options.store ?? new MemorySessionStore())
   }
 
-  /** Sign-in as `config` describes it; null where it does not. */
-  async get(config: Config): Promise<Sessions | null> {
+  /** Sign-in as `config` describes it; null where it does not. Sessions are in `redis`, or in memory where that is null. */
+  async get(config: Config, redis: RedisClient | null = null): Promise<Sessions | null> {
     const { session, externalUrl } = config
     if (session === undefined || externalUrl === undefined) return null
     const issuers = new Map<string, SessionIssuer>()
@@ -51,8 +51,7 @@ export class SessionRegistry {
     }
     const signIns = this.#options.registry.number('sign_ins_total')
     return new Sessions({
-      store: this.#store,
-      refresher: this.#refresher,
+      ...(redis === null ? this.#memory : this.#sharedIn(redis)),
       log: this.#options.log,
       secret: await this.#options.readSecret(session.secret),
       cookie: cookieShape(session.cookie, externalUrl),
@@ -68,7 +67,25 @@ export class SessionRegistry {
   }
 
   close(): Promise<void> {
-    return this.#store.close()
+    return this.#memory.store.close()
+  }
+
+  #sharedIn(redis: RedisClient): Keeping {
+    let keeping = this.#shared.get(redis)
+    if (keeping === undefined) {
+      keeping = this.#keeping(new RedisSessionStore(redis))
+      this.#shared.set(redis, keeping)
+    }
+    return keeping
+  }
+
+  #keeping(store: SessionStore): Keeping {
+    const { log, registry } = this.#options
+    const refreshes = registry.number('session_refreshes_total')
+    const refreshed = (issuer: string, result: string) => {
+      refreshes.child(issuer, result).value++
+    }
+    return { store, refresher: new Refresher({ store, log, refreshed }) }
   }
 
   async #issuer(name: string, config: Config): Promise<SessionIssuer | null> {

@@ -1,0 +1,132 @@
+import { pino } from 'pino'
+import t from 'tap'
+import type { SessionRecord } from '../../../src/session/contract.ts'
+import { RedisSessionStore } from '../../../src/session/redis-store.ts'
+import { RedisClient } from '../../../src/store/redis-client.ts'
+import { sessionStoreContract } from '../../contract/session-store.ts'
+import { startRedis } from '../../fixtures/redis.ts'
+import { skipWithout } from '../../fixtures/tool.ts'
+
+const silent = pino({ level: 'silent' })
+const day = 86_400_000
+
+const record: SessionRecord = {
+  issuerName: 'corp',
+  issuer: 'https://idp.example.com',
+  clientId: 'gateway',
+  subject: 'ada "O\'Neil" \u0000\u{1f600}\n',
+  sid: null,
+  host: 'a',
+  claims: { name: 'a b {}', nested: { list: [1, 2.5, null, {}], empty: [] } },
+  idToken: '',
+  refreshToken: null,
+  refreshAt: Number.MAX_SAFE_INTEGER,
+  staleAt: 0,
+  createdAt: 0,
+  endsAt: Date.now() + day,
+  idle: 3_600_000
+}
+
+const server = await startRedis(t)
+if (server === null) skipWithout(t, 'redis-server')
+else {
+  const { client: inspect, url } = server
+
+  const connect = async (t: { teardown(close: () => unknown): void }) => {
+    await inspect.flushall()
+    const client = new RedisClient(url, silent)
+    t.teardown(() => client.close())
+    await client.settled()
+    return client
+  }
+
+  t.test('the Redis store keeps the contract of every store of sessions', async t => {
+    sessionStoreContract(t, async t => {
+      const client = await connect(t)
+      let passed = 0
+      const now = () => Date.now() + passed
+      return {
+        store: new RedisSessionStore(client, { now }),
+        now,
+        async pass(milliseconds: number) {
+          passed += milliseconds
+          // Redis has a clock of its own: what would have ended by then ends now.
+          for (const key of await inspect.keys('*')) {
+            const left = await inspect.pttl(key)
+            if (left <= milliseconds) await inspect.del(key)
+            else await inspect.pexpire(key, left - milliseconds)
+          }
+        }
+      }
+    })
+  })
+
+  t.test('whatever a session holds comes back as it was', async t => {
+    const store = new RedisSessionStore(await connect(t))
+    await store.set('a', record)
+    t.same(await store.get('a'), record)
+    t.same(await store.list(5), [{ id: 'a', record }])
+    t.equal(await store.destroyOf({ issuer: record.issuer, subject: record.subject }), 1)
+  })
+
+  t.test('every key ends by itself', async t => {
+    const store = new RedisSessionStore(await connect(t))
+    const signIn = { issuerName: 'corp', state: '', nonce: '', verifier: '', origin: '', returnTo: '/' }
+    await store.set('a', { ...record, sid: 'one' })
+    await store.touch('a')
+    await store.update('a', record)
+    await store.keep('x'.repeat(5000), signIn, 600_000)
+    await store.lock('refresh:a', 15_000)
+    const keys = await inspect.keys('*')
+    t.equal(keys.length, 7)
+    for (const key of keys) {
+      t.match(key, /^sallyport:\{session\}:[sipl]:[\w-]{1,43}$|^sallyport:\{session\}:(all|p)$/)
+      const left = await inspect.pttl(key)
+      t.ok(left > 0 && left <= day, `${key}: ${left} ms`)
+    }
+  })
+
+  t.test('it never holds more than it may', async t => {
+    const store = new RedisSessionStore(await connect(t), { maxSessions: 3, maxSignIns: 2 })
+    const signIn = { issuerName: 'corp', state: '', nonce: '', verifier: '', origin: '', returnTo: '/' }
+    for (const [index, id] of ['a', 'b', 'c', 'd'].entries())
+      await store.set(id, { ...record, endsAt: record.endsAt + index })
+    t.equal(await store.get('a'), null)
+    t.ok(await store.get('d'))
+    for (const [index, key] of ['a', 'b', 'c'].entries())
+      await store.keep(key, signIn, 600_000 + index * 1000)
+    t.equal(await store.take('a'), null)
+    t.same(await store.take('c'), signIn)
+  })
+
+  t.test('one of many holds a lock, and one of many gets a sign-in', async t => {
+    const stores = [new RedisSessionStore(await connect(t)), new RedisSessionStore(await connect(t))]
+    const signIn = { issuerName: 'corp', state: '', nonce: '', verifier: '', origin: '', returnTo: '/' }
+    await stores[0]!.keep('once', signIn, 60_000)
+    const many = Array.from({ length: 50 }, (_, index) => stores[index % 2]!)
+    const locks = await Promise.all(many.map(store => store.lock('refresh:a', 60_000)))
+    t.equal(locks.filter(release => release !== null).length, 1)
+    const taken = await Promise.all(many.map(store => store.take('once')))
+    t.equal(taken.filter(found => found !== null).length, 1)
+  })
+
+  t.test('while Redis is down no session is known, and nobody waits', async t => {
+    const client = await connect(t)
+    const store = new RedisSessionStore(client)
+    await store.set('a', record)
+    const release = await store.lock('a', 60_000)
+    await client.close()
+    const start = performance.now()
+    const refusals: Promise<unknown>[] = [
+      store.get('a'),
+      store.set('a', record),
+      store.take('a'),
+      store.lock('b', 1)
+    ]
+    for (const refused of refusals)
+      await t.rejects(refused, { name: 'Refusal', reason: 'session.unavailable', status: 503 })
+    await store.touch('a')
+    await release?.()
+    t.ok(performance.now() - start < 1000)
+  })
+}
