@@ -2,10 +2,12 @@ import { once } from 'node:events'
 import { request as httpRequest } from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
-import { type GrpcGateway, grpcGateway } from '../fixtures/grpc/gateway.ts'
+import { type GrpcGateway, grpcGateway, quiet } from '../fixtures/grpc/gateway.ts'
+import { message } from '../fixtures/grpc/message.ts'
 import { begin, call, openSession, statusOf } from '../fixtures/grpc/raw-call.ts'
 import { rawUpstream, succeed } from '../fixtures/grpc/raw-upstream.ts'
-import { plugin, pluginsFolder } from '../fixtures/proxying.ts'
+import { webCall } from '../fixtures/grpc/web-call.ts'
+import { plugin, pluginsFolder, rawUpstream as rawHttp } from '../fixtures/proxying.ts'
 import { upstream } from '../helper.ts'
 
 t.setTimeout(60_000)
@@ -95,3 +97,82 @@ routes:
     t.same(asked, [kind === 'gRPC' ? '/shop.Orders/Next' : '/next'])
   })
 }
+
+t.test('a plugin that judges answers judges those for browsers too', async t => {
+  const rpc = await rawUpstream(t, async seen => {
+    const isSecret = seen.path.endsWith('Secret')
+    const body = await seen.body()
+    seen.respond({ 'x-class': isSecret ? 'secret' : 'open' })
+    if (isSecret) seen.stream.write(message('secret'))
+    else seen.finish({ 'x-last': 'z' }, body)
+  })
+  const judge = plugin(
+    'authorize',
+    `route.addHook('onSend', async (request, reply, payload) => {
+       if (reply.getHeader('x-class') === 'secret') route.gateway.deny('policy.denied')
+       reply.header('x-judged', 'yes')
+       return payload
+     })`
+  )
+  const folder = await pluginsFolder(t, { 'judge.mjs': judge })
+  const gateway = await grpcGateway(
+    t,
+    `plugins: [metrics]
+upstreams: { rpc: { url: "${rpc.url}", protocol: h2c } }
+routes:
+  rpc: { match: { protocol: grpc }, grpcWeb: true, public: true, upstream: rpc, plugins: [judge] }
+`,
+    undefined,
+    { plugins: folder }
+  )
+  const long = 'x'.repeat(300_000)
+  const sent = message(long)
+  const session = openSession(t, gateway.h2c)
+  t.equal(statusOf(await call(session, '/shop.Orders/Secret', {}, sent)), 7)
+  t.equal(statusOf(await call(session, '/shop.Orders/Open', {}, sent)), 0)
+  for (const mode of ['web', 'web-text'] as const) {
+    const secret = await webCall(`${gateway.url}/shop.Orders/Secret`, mode, [long])
+    t.same([secret.status, secret.headers.get('grpc-status'), secret.messages], [200, '7', []], mode)
+    const open = await webCall(`${gateway.url}/shop.Orders/Open`, mode, [long])
+    t.equal(open.headers.get('x-judged'), 'yes')
+    t.equal(open.headers.get('content-type'), `application/grpc-${mode}+proto`)
+    t.ok(open.messages[0] === long, mode)
+    t.match(open.trailers, { 'grpc-status': '0', 'x-last': 'z' })
+  }
+  await quiet(gateway, 'rpc')
+})
+
+t.test('HTTP/2 hears of an upstream that breaks off what a plugin sees', async t => {
+  const seesSlowly = plugin(
+    'transform',
+    `route.addHook('onSend', async (request, reply, payload) => {
+       await new Promise(resolve => payload.once('error', resolve))
+       return payload
+     })`
+  )
+  const sees = plugin('transform', `route.addHook('onSend', async (request, reply, payload) => payload)`)
+  const folder = await pluginsFolder(t, { 'sees.mjs': sees, 'slow.mjs': seesSlowly })
+  const broken = await rawHttp(t, socket => {
+    socket.write('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n', () => setImmediate(() => socket.destroy()))
+  })
+  const gateway = await grpcGateway(
+    t,
+    `upstreams: { broken: { url: "${broken.url}" } }
+routes:
+  sees: { match: { path: /sees }, public: true, upstream: broken, plugins: [sees] }
+  slow: { match: { path: /slow }, public: true, upstream: broken, plugins: [slow] }
+`,
+    undefined,
+    { plugins: folder }
+  )
+  const session = openSession(t, gateway.h2c)
+  for (const path of ['/sees', '/slow']) {
+    const stream = session.request({ ':path': path })
+    let status: number | undefined
+    stream.on('error', () => {})
+    stream.on('response', headers => (status = headers[':status']))
+    stream.resume()
+    await once(stream, 'close')
+    t.same([status, stream.rstCode], [502, 0], path)
+  }
+})
