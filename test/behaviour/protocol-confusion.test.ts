@@ -1,14 +1,16 @@
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { request as httpRequest } from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
+import { RawClient } from '../fixtures/frames.ts'
 import { type GrpcGateway, grpcGateway, quiet } from '../fixtures/grpc/gateway.ts'
 import { message } from '../fixtures/grpc/message.ts'
 import { begin, call, openSession, statusOf } from '../fixtures/grpc/raw-call.ts'
 import { rawUpstream, succeed } from '../fixtures/grpc/raw-upstream.ts'
 import { webCall } from '../fixtures/grpc/web-call.ts'
 import { plugin, pluginsFolder, rawUpstream as rawHttp } from '../fixtures/proxying.ts'
-import { upstream } from '../helper.ts'
+import { buildGateway, upstream } from '../helper.ts'
 
 t.setTimeout(60_000)
 
@@ -175,4 +177,24 @@ routes:
     await once(stream, 'close')
     t.same([status, stream.rstCode], [502, 0], path)
   }
+})
+
+t.test('a 101 that is none goes no further than the gateway', async t => {
+  const upstream = await rawHttp(t, (socket, request) => {
+    const accept = createHash('sha1')
+      .update(`${/sec-websocket-key: *(\S+)/i.exec(request)?.[1]}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`)
+      .digest('base64')
+    socket.write(`HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`)
+  })
+  const gateway = await buildGateway(
+    t,
+    `plugins: [metrics]
+upstreams: { live: { url: "${upstream.url}" } }
+routes:
+  live: { match: { path: /*, protocol: websocket }, public: true, upstream: live }
+`
+  )
+  const answer = await new RawClient(t, gateway.port).open()
+  t.equal(answer.status, 502)
+  t.match(answer.body?.toString(), /upstream\.protocol/)
 })
