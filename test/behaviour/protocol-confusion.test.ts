@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { request as httpRequest } from 'node:http'
+import { connect } from 'node:net'
+import { mock } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
 import { RawClient } from '../fixtures/frames.ts'
@@ -197,4 +199,34 @@ routes:
   const answer = await new RawClient(t, gateway.port).open()
   t.equal(answer.status, 502)
   t.match(answer.body?.toString(), /upstream\.protocol/)
+})
+
+t.test('a client that does not take the answer to its handshake is cut off after a minute', async t => {
+  const big = plugin(
+    'transform',
+    `route.addHook('onRequest', async (request, reply) => reply.send(Buffer.alloc(50_000_000)))`
+  )
+  const folder = await pluginsFolder(t, { 'big.mjs': big })
+  const gateway = await buildGateway(
+    t,
+    `upstreams: { live: { url: "http://127.0.0.1:9" } }
+routes:
+  live: { match: { path: /*, protocol: websocket }, public: true, upstream: live, plugins: [big] }
+`,
+    { plugins: folder }
+  )
+  const series = 'sallyport_requests_in_flight{route="live"}'
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.teardown(() => mock.timers.reset())
+  const client = connect(gateway.port, '127.0.0.1')
+  t.teardown(() => client.destroy())
+  client.on('error', () => {})
+  client.write(
+    'GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n'
+  )
+  await once(client, 'readable')
+  t.equal(await gateway.metric(series), 1)
+  mock.timers.tick(60_000)
+  mock.timers.reset()
+  while ((await gateway.metric(series)) !== 0) await pause(5)
 })
