@@ -3,15 +3,16 @@ import { once } from 'node:events'
 import { request as httpRequest } from 'node:http'
 import { connect } from 'node:net'
 import { mock } from 'node:test'
-import { setTimeout as pause } from 'node:timers/promises'
+import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
-import { RawClient } from '../fixtures/frames.ts'
+import { continuation, RawClient, text } from '../fixtures/frames.ts'
 import { type GrpcGateway, grpcGateway, quiet } from '../fixtures/grpc/gateway.ts'
 import { message } from '../fixtures/grpc/message.ts'
 import { begin, call, openSession, statusOf } from '../fixtures/grpc/raw-call.ts'
 import { rawUpstream, succeed } from '../fixtures/grpc/raw-upstream.ts'
 import { webCall } from '../fixtures/grpc/web-call.ts'
 import { plugin, pluginsFolder, rawUpstream as rawHttp } from '../fixtures/proxying.ts'
+import { socketUpstream } from '../fixtures/web-sockets.ts'
 import { buildGateway, upstream } from '../helper.ts'
 
 t.setTimeout(60_000)
@@ -229,4 +230,34 @@ routes:
   mock.timers.tick(60_000)
   mock.timers.reset()
   while ((await gateway.metric(series)) !== 0) await pause(5)
+})
+
+t.test('a WebSocket message that comes in crumbs is not collected for ever', async t => {
+  const live = await socketUpstream(t)
+  const gateway = await buildGateway(
+    t,
+    `upstreams: { live: { url: "${live.url}" } }
+routes:
+  live: { match: { path: /*, protocol: websocket }, public: true, upstream: live }
+`
+  )
+  const fragments = new RawClient(t, gateway.port)
+  await fragments.open()
+  const one = { fin: false }
+  fragments.send(text('a', one), ...Array.from({ length: 4097 }, () => continuation('a', one)))
+  t.equal(await fragments.closeCode(), 1008, 'fragments')
+
+  const pieces = new RawClient(t, gateway.port)
+  await pieces.open()
+  const long = text('a'.repeat(1_048_576))
+  pieces.send(long.subarray(0, 14))
+  let end: number | null = null
+  const closed = pieces.closeCode().then(code => (end = code))
+  // Each on a turn of its own, or they would be read in one.
+  for (let i = 14; i < 30_000 && end === null; i++) {
+    pieces.send(long.subarray(i, i + 1))
+    await nextTurn()
+  }
+  t.equal(end, 1008, 'pieces of a frame')
+  await closed
 })
