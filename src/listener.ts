@@ -21,6 +21,9 @@ const maxPathBytes = 8192
 /** Milliseconds for the last words of calls that are cut off. */
 const cutTime = 200
 
+/** Milliseconds for a client to take the answer that refuses its handshake. */
+const answerTime = 60_000
+
 /** Lines a second about what was refused before it was a request. */
 const refusedLines = 10
 
@@ -228,7 +231,9 @@ export class PublicListener {
     const response = new ServerResponse(request)
     response.shouldKeepAlive = false
     response.assignSocket(socket)
-    // The server leaves sockets half open, and nothing times one that has left HTTP: a client that stays would keep it for good.
+    // The server leaves sockets half open, and nothing times one that has left HTTP: a client that stays, or that takes nothing of
+    // its answer, would keep it for good.
+    response.once('prefinish', () => destroyAfter(socket, answerTime))
     response.once('finish', () => socket.end(() => socket.destroy()))
     const upgrade = { socket, head }
     const exchange = this.#options.current().handleUpgrade(request, response, this.#judgeLoad(), upgrade)
@@ -260,6 +265,11 @@ export class PublicListener {
 function remember(set: Set<Socket>, socket: Socket): void {
   set.add(socket)
   socket.once('close', () => set.delete(socket))
+}
+
+function destroyAfter(socket: Socket, milliseconds: number): void {
+  const timer = setTimeout(() => socket.destroy(), milliseconds)
+  socket.once('close', () => clearTimeout(timer))
 }
 
 function closing(server: NetServer): Promise<void> {

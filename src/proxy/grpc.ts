@@ -33,9 +33,9 @@ export function createGrpcHook(target: ProxyTarget): ProxyHook {
     const deadline = deadlineOf(exchange)
     const ticket = admit(exchange, target)
     const isWeb = kind !== 'grpc'
-    const viaReply = target.viaReply && !isWeb
+    const { viaReply } = target
     const client = isWeb
-      ? new WebClient(exchange, kind)
+      ? new WebClient(exchange, kind, viaReply ? reply : null)
       : viaReply
         ? new ReplyClient(exchange, reply)
         : streamClient(exchange)

@@ -1,12 +1,19 @@
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { request as httpRequest } from 'node:http'
-import { setTimeout as pause } from 'node:timers/promises'
+import { connect } from 'node:net'
+import { mock } from 'node:test'
+import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
-import { type GrpcGateway, grpcGateway } from '../fixtures/grpc/gateway.ts'
+import { continuation, RawClient, text } from '../fixtures/frames.ts'
+import { type GrpcGateway, grpcGateway, quiet } from '../fixtures/grpc/gateway.ts'
+import { message } from '../fixtures/grpc/message.ts'
 import { begin, call, openSession, statusOf } from '../fixtures/grpc/raw-call.ts'
 import { rawUpstream, succeed } from '../fixtures/grpc/raw-upstream.ts'
-import { plugin, pluginsFolder } from '../fixtures/proxying.ts'
-import { upstream } from '../helper.ts'
+import { webCall } from '../fixtures/grpc/web-call.ts'
+import { plugin, pluginsFolder, rawUpstream as rawHttp } from '../fixtures/proxying.ts'
+import { socketUpstream } from '../fixtures/web-sockets.ts'
+import { buildGateway, upstream } from '../helper.ts'
 
 t.setTimeout(60_000)
 
@@ -95,3 +102,162 @@ routes:
     t.same(asked, [kind === 'gRPC' ? '/shop.Orders/Next' : '/next'])
   })
 }
+
+t.test('a plugin that judges answers judges those for browsers too', async t => {
+  const rpc = await rawUpstream(t, async seen => {
+    const isSecret = seen.path.endsWith('Secret')
+    const body = await seen.body()
+    seen.respond({ 'x-class': isSecret ? 'secret' : 'open' })
+    if (isSecret) seen.stream.write(message('secret'))
+    else seen.finish({ 'x-last': 'z' }, body)
+  })
+  const judge = plugin(
+    'authorize',
+    `route.addHook('onSend', async (request, reply, payload) => {
+       if (reply.getHeader('x-class') === 'secret') route.gateway.deny('policy.denied')
+       reply.header('x-judged', 'yes')
+       return payload
+     })`
+  )
+  const folder = await pluginsFolder(t, { 'judge.mjs': judge })
+  const gateway = await grpcGateway(
+    t,
+    `plugins: [metrics]
+upstreams: { rpc: { url: "${rpc.url}", protocol: h2c } }
+routes:
+  rpc: { match: { protocol: grpc }, grpcWeb: true, public: true, upstream: rpc, plugins: [judge] }
+`,
+    undefined,
+    { plugins: folder }
+  )
+  const long = 'x'.repeat(300_000)
+  const sent = message(long)
+  const session = openSession(t, gateway.h2c)
+  t.equal(statusOf(await call(session, '/shop.Orders/Secret', {}, sent)), 7)
+  t.equal(statusOf(await call(session, '/shop.Orders/Open', {}, sent)), 0)
+  for (const mode of ['web', 'web-text'] as const) {
+    const secret = await webCall(`${gateway.url}/shop.Orders/Secret`, mode, [long])
+    t.same([secret.status, secret.headers.get('grpc-status'), secret.messages], [200, '7', []], mode)
+    const open = await webCall(`${gateway.url}/shop.Orders/Open`, mode, [long])
+    t.equal(open.headers.get('x-judged'), 'yes')
+    t.equal(open.headers.get('content-type'), `application/grpc-${mode}+proto`)
+    t.ok(open.messages[0] === long, mode)
+    t.match(open.trailers, { 'grpc-status': '0', 'x-last': 'z' })
+  }
+  await quiet(gateway, 'rpc')
+})
+
+t.test('HTTP/2 hears of an upstream that breaks off what a plugin sees', async t => {
+  const seesSlowly = plugin(
+    'transform',
+    `route.addHook('onSend', async (request, reply, payload) => {
+       await new Promise(resolve => payload.once('error', resolve))
+       return payload
+     })`
+  )
+  const sees = plugin('transform', `route.addHook('onSend', async (request, reply, payload) => payload)`)
+  const folder = await pluginsFolder(t, { 'sees.mjs': sees, 'slow.mjs': seesSlowly })
+  const broken = await rawHttp(t, socket => {
+    socket.write('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n', () => setImmediate(() => socket.destroy()))
+  })
+  const gateway = await grpcGateway(
+    t,
+    `upstreams: { broken: { url: "${broken.url}" } }
+routes:
+  sees: { match: { path: /sees }, public: true, upstream: broken, plugins: [sees] }
+  slow: { match: { path: /slow }, public: true, upstream: broken, plugins: [slow] }
+`,
+    undefined,
+    { plugins: folder }
+  )
+  const session = openSession(t, gateway.h2c)
+  for (const path of ['/sees', '/slow']) {
+    const stream = session.request({ ':path': path })
+    let status: number | undefined
+    stream.on('error', () => {})
+    stream.on('response', headers => (status = headers[':status']))
+    stream.resume()
+    await once(stream, 'close')
+    t.same([status, stream.rstCode], [502, 0], path)
+  }
+})
+
+t.test('a 101 that is none goes no further than the gateway', async t => {
+  const upstream = await rawHttp(t, (socket, request) => {
+    const accept = createHash('sha1')
+      .update(`${/sec-websocket-key: *(\S+)/i.exec(request)?.[1]}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`)
+      .digest('base64')
+    socket.write(`HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`)
+  })
+  const gateway = await buildGateway(
+    t,
+    `plugins: [metrics]
+upstreams: { live: { url: "${upstream.url}" } }
+routes:
+  live: { match: { path: /*, protocol: websocket }, public: true, upstream: live }
+`
+  )
+  const answer = await new RawClient(t, gateway.port).open()
+  t.equal(answer.status, 502)
+  t.match(answer.body?.toString(), /upstream\.protocol/)
+})
+
+t.test('a client that does not take the answer to its handshake is cut off after a minute', async t => {
+  const big = plugin(
+    'transform',
+    `route.addHook('onRequest', async (request, reply) => reply.send(Buffer.alloc(50_000_000)))`
+  )
+  const folder = await pluginsFolder(t, { 'big.mjs': big })
+  const gateway = await buildGateway(
+    t,
+    `upstreams: { live: { url: "http://127.0.0.1:9" } }
+routes:
+  live: { match: { path: /*, protocol: websocket }, public: true, upstream: live, plugins: [big] }
+`,
+    { plugins: folder }
+  )
+  const series = 'sallyport_requests_in_flight{route="live"}'
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.teardown(() => mock.timers.reset())
+  const client = connect(gateway.port, '127.0.0.1')
+  t.teardown(() => client.destroy())
+  client.on('error', () => {})
+  client.write(
+    'GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n'
+  )
+  await once(client, 'readable')
+  t.equal(await gateway.metric(series), 1)
+  mock.timers.tick(60_000)
+  mock.timers.reset()
+  while ((await gateway.metric(series)) !== 0) await pause(5)
+})
+
+t.test('a WebSocket message that comes in crumbs is not collected for ever', async t => {
+  const live = await socketUpstream(t)
+  const gateway = await buildGateway(
+    t,
+    `upstreams: { live: { url: "${live.url}" } }
+routes:
+  live: { match: { path: /*, protocol: websocket }, public: true, upstream: live }
+`
+  )
+  const fragments = new RawClient(t, gateway.port)
+  await fragments.open()
+  const one = { fin: false }
+  fragments.send(text('a', one), ...Array.from({ length: 4097 }, () => continuation('a', one)))
+  t.equal(await fragments.closeCode(), 1008, 'fragments')
+
+  const pieces = new RawClient(t, gateway.port)
+  await pieces.open()
+  const long = text('a'.repeat(1_048_576))
+  pieces.send(long.subarray(0, 14))
+  let end: number | null = null
+  const closed = pieces.closeCode().then(code => (end = code))
+  // Each on a turn of its own, or they would be read in one.
+  for (let i = 14; i < 30_000 && end === null; i++) {
+    pieces.send(long.subarray(i, i + 1))
+    await nextTurn()
+  }
+  t.equal(end, 1008, 'pieces of a frame')
+  await closed
+})

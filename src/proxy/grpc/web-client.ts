@@ -1,10 +1,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { FastifyReply } from 'fastify'
 import { stopReading } from '../../answer.ts'
 import type { Exchange } from '../../exchange.ts'
+import { ReplyStream } from '../reply-stream.ts'
 import { Base64Decoder } from './base64.ts'
 import type { RequestSink, RpcClient } from './client.ts'
 import { type RpcKind, toWeb } from './content-type.ts'
-import type { HeaderList } from './metadata.ts'
+import { byName, type HeaderList } from './metadata.ts'
 
 /** Flag of the frame that holds the trailers (PROTOCOL-WEB.md). */
 const trailersFlag = 0x80
@@ -19,14 +21,19 @@ export class WebClient implements RpcClient {
   readonly #response: ServerResponse
   readonly #kind: RpcKind
   readonly #decoder: Base64Decoder | null
+  readonly #reply: FastifyReply | null
+  /** What the reply sends; null: the answer goes straight out. */
+  #stream: ReplyStream | null = null
   #sink: RequestSink | null = null
   #hasEnded = false
 
-  constructor(exchange: Exchange, kind: RpcKind) {
+  /** @param reply where plugins want to see the answer: `onSend` hooks get it as the browser does */
+  constructor(exchange: Exchange, kind: RpcKind, reply: FastifyReply | null) {
     this.#exchange = exchange
     this.#request = exchange.request
     this.#response = exchange.response
     this.#kind = kind
+    this.#reply = reply
     this.#decoder = kind === 'web-text' ? new Base64Decoder() : null
   }
 
@@ -34,7 +41,7 @@ export class WebClient implements RpcClient {
     this.#sink = sink
     this.#request.on('data', (chunk: Buffer) => this.#take(chunk))
     this.#request.on('end', () => this.#ended())
-    this.#response.on('drain', () => sink.drained())
+    if (this.#reply === null) this.#response.on('drain', () => sink.drained())
   }
 
   pause(): void {
@@ -48,21 +55,29 @@ export class WebClient implements RpcClient {
   head(headers: HeaderList): void {
     this.#writeHead(headers)
     // Node holds it back for the first bytes of the body, which may be a long time coming.
-    process.nextTick(flushHead, this.#response)
+    if (this.#stream === null) process.nextTick(flushHead, this.#response)
   }
 
   only(headers: HeaderList): void {
     this.#writeHead(headers)
-    this.#response.end()
-    this.#stopReading()
+    this.#endWith(null)
   }
 
   write(chunk: Buffer): boolean {
-    return this.#response.write(this.#encode(chunk))
+    const encoded = this.#encode(chunk)
+    return this.#stream === null ? this.#response.write(encoded) : this.#stream.push(encoded)
   }
 
   end(trailers: HeaderList): void {
-    this.#response.end(this.#encode(trailersFrame(trailers)))
+    this.#endWith(this.#encode(trailersFrame(trailers)))
+  }
+
+  #endWith(last: Buffer | string | null): void {
+    if (this.#stream === null) this.#response.end(last)
+    else {
+      if (last !== null) this.#stream.push(last)
+      this.#stream.push(null)
+    }
     this.#stopReading()
   }
 
@@ -93,7 +108,18 @@ export class WebClient implements RpcClient {
     }
     // HTTP/1: what is left of the request must not be taken for the next one.
     if (!this.#hasEnded && this.#exchange.stream === null) headers.push('connection', 'close')
-    this.#response.writeHead(200, headers)
+    if (this.#reply === null) this.#response.writeHead(200, headers)
+    else this.#send(this.#reply, headers)
+  }
+
+  #send(reply: FastifyReply, headers: HeaderList): void {
+    const own = reply.getHeaders()
+    this.#exchange.ownHeaders = own
+    // `headers` holds them too, merged with the upstream's.
+    for (const name in own) reply.removeHeader(name)
+    for (const [name, value] of Object.entries(byName(headers))) reply.header(name, value)
+    this.#stream = new ReplyStream(() => this.#sink?.drained())
+    reply.code(200).send(this.#stream)
   }
 
   #stopReading(): void {

@@ -80,7 +80,7 @@ export class WebSocketCall implements UpstreamCall, DialEnd, FrameMeter {
   }
 
   refused({ status, rawHeaders, body }: UpstreamAnswer): void {
-    const fault = status > 599 ? 'status over 599' : faultyFraming(status, buffersOf(rawHeaders))
+    const fault = faultOf(status, rawHeaders)
     if (fault !== null) {
       this.failed(new Refusal('upstream.protocol', { detail: fault }), false)
       return
@@ -281,4 +281,11 @@ export class WebSocketCall implements UpstreamCall, DialEnd, FrameMeter {
     if (this.#endpoint !== null) this.#endpoint.inFlight--
     this.#exchange.call = null
   }
+}
+
+/** What is wrong with an answer that refuses a handshake; null when nothing is. */
+function faultOf(status: number, rawHeaders: readonly string[]): string | null {
+  // Node takes a 101 without Upgrade for an answer like any other: a client would take it for the acceptance.
+  if (status < 200) return 'a 101 without Upgrade'
+  return status > 599 ? 'status over 599' : faultyFraming(status, buffersOf(rawHeaders))
 }

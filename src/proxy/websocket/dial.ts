@@ -6,7 +6,7 @@ import { Refusal } from '../../errors.ts'
 import type { Endpoint } from '../endpoint.ts'
 import { reasonOf } from '../failures.ts'
 import { PeerSocket } from './peer-socket.ts'
-import { clientOptions, payloadLimit } from './ws.ts'
+import { clientOptions, partLimits, payloadLimit } from './ws.ts'
 
 export interface DialRequest {
   readonly endpoint: Endpoint
@@ -75,6 +75,7 @@ export class Dial {
     this.#webSocket = new PeerSocket(endpoint.origin, [], {
       ...clientOptions,
       maxPayload: payloadLimit(maxMessage),
+      ...partLimits(maxMessage),
       headers: offer as Record<string, string>,
       createConnection: ((_options: unknown, oncreate: Oncreate) =>
         this.#connect(oncreate)) as unknown as ClientOptions['createConnection'],

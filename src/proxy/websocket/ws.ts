@@ -34,7 +34,8 @@ const maxSize = 2 ** 31 - 1
 export const serverOptions = (maxMessage: number): ServerOptions<typeof PeerSocket> => ({
   ...common,
   WebSocket: PeerSocket,
-  maxPayload: Math.min(maxMessage, maxSize),
+  maxPayload: payloadLimit(maxMessage),
+  ...partLimits(maxMessage),
   noServer: true,
   clientTracking: false,
   handleProtocols: noProtocol,
@@ -64,6 +65,16 @@ export const deflateOptions: PerMessageDeflateOptions = {
   threshold: 1024,
   concurrencyLimit: 10,
   zlibDeflateOptions: { level: 3, memLevel: 7 }
+}
+
+/**
+ * Each part of a message that is not whole costs a tenth of a KiB to a third of one, however short it is: fragments, and pieces in
+ * which one frame comes from the network. With those that ws takes itself, 16,384 and 262,144, a client holds 80 MB of ours with
+ * 300 KB of its own.
+ */
+export function partLimits(maxMessage: number): { maxFragments: number; maxBufferedChunks: number } {
+  const parts = Math.min(Math.max(1024, Math.ceil(maxMessage / 256)), 16_384)
+  return { maxFragments: parts, maxBufferedChunks: Math.max(1024, Math.ceil(maxMessage / 128)) }
 }
 
 /** The upstream chooses, and its choice is written with the other fields of the 101. */
