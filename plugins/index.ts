@@ -14,6 +14,7 @@ import ipFilter from './ip-filter.ts'
 import jwt from './jwt.ts'
 import metrics from './metrics.ts'
 import mtls from './mtls.ts'
+import oidc from './oidc.ts'
 import protocol from './protocol.ts'
 import rateLimit from './rate-limit.ts'
 import requestId from './request-id.ts'
@@ -35,6 +36,7 @@ export const builtins = [
   jwt,
   metrics,
   mtls,
+  oidc,
   protocol,
   rateLimit,
   requestId

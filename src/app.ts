@@ -8,6 +8,7 @@ import Fastify, {
   LogController
 } from 'fastify'
 import { jwksRoutes, ownPaths } from '../routes/jwks.ts'
+import { sessionRoutes } from '../routes/session.ts'
 import { answer } from './answer.ts'
 import type { Config } from './config/schema.ts'
 import { Refusal } from './errors.ts'
@@ -18,13 +19,14 @@ import type { GatewayPlugin } from './plugin/define.ts'
 import { refusalOf } from './plugin/refusal.ts'
 import { type BuiltRoute, describeRoute, registerRoute } from './route/build.ts'
 import type { Services } from './services.ts'
+import { ownSignInPaths } from './session/return-url.ts'
 
 /**
  * Builds ONE Fastify instance from one configuration: a generation. The order of everything:
  *
  *   listener.ts   owns the sockets, hands each request to the generation in force
  *   gate          what is not one clear request gets 400 and its connection closed
- *   own           /.well-known/sallyport/ where identities are signed: answered here, by no route
+ *   own           /.well-known/sallyport/ where identities are signed, /oauth2/ where people sign in: answered here, by no route
  *   match         host > path > headers > methods -> the route, or 404
  *   onRequest     the route's plugins: observe > guard > authenticate > authorize > limit > transform
  *   handler       the proxy; whatever refuses or throws on the way ends in `refuse` as a problem document
@@ -45,12 +47,16 @@ export async function buildApp(
   }
   const identityKeys = await services.identityKeys(config)
   const redis = await services.redis(config)
-  const routeServices = services.forRoutes(config, plugins, identityKeys?.signer ?? null, redis)
+  const sessions = await services.sessions.get(config)
+  const signer = identityKeys?.signer ?? null
+  const routeServices = services.forRoutes(config, { plugins, signer, redis, sessions })
   try {
     for (const route of routes) await registerRoute(app, route, routeServices)
     if (identityKeys !== null) await app.register(jwksRoutes, { jwks: () => identityKeys.jwks() })
+    if (sessions !== null) await app.register(sessionRoutes, { sessions })
     await app.ready()
-    return new Generation(config, hash, app, routes, services, identityKeys === null ? [] : [ownPaths])
+    const own = [...(identityKeys === null ? [] : [ownPaths]), ...(sessions === null ? [] : [ownSignInPaths])]
+    return new Generation(config, hash, app, routes, services, own, sessions)
   } catch (error) {
     // What the plugins of the routes before it have opened is closed by their `onClose`.
     await app.close().catch(() => undefined)

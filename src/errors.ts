@@ -230,6 +230,18 @@ export const reasons = Object.freeze({
     'The gateway is overloaded',
     'The event loop lags more than `limits.overload.eventLoopLag`.'
   ),
+  'session.sign_in': reason(
+    400,
+    'SP_SESSION_SIGN_IN',
+    'The sign-in could not be completed',
+    'A browser came back from the issuer with an answer that was refused: the sign-in is unknown here, too old or used already, the issuer says no, or `state`, `nonce`, `iss`, PKCE or the ID token do not fit. The log line says which.'
+  ),
+  'session.unavailable': reason(
+    503,
+    'SP_SESSION_UNAVAILABLE',
+    'Signing in is not possible at the moment',
+    'The issuer does not answer, or not as one: nobody can sign in, and sessions whose tokens are older than `staleIfError` are not let in. Or the store of sessions does not answer.'
+  ),
   'plugin.failed': reason(
     500,
     'SP_PLUGIN_FAILED',

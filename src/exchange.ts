@@ -12,6 +12,7 @@ import type { Logger } from './log.ts'
 import { type Outcome, type OutcomeListener, type Protocol, RequestOutcome } from './outcome.ts'
 import type { MessageLimits, RequestGateway, Rpc } from './plugin/define.ts'
 import { takeParameter } from './query.ts'
+import { cookieValues } from './session/cookie.ts'
 import { continueTrace, type TraceContext } from './trace.ts'
 
 const kExchange = Symbol('sallyport.exchange')
@@ -63,6 +64,8 @@ export interface ExchangeObserver {
   /** After the route's own listeners. */
   ended(exchange: Exchange, outcome: Outcome): void
   readonly log: Logger
+  /** Name of the gateway's session cookie; null or left out where nobody signs in. */
+  readonly sessionCookie?: string | null
 }
 
 /**
@@ -114,6 +117,8 @@ export class Exchange implements RequestGateway {
   isLeaving = false
   /** With what a WebSocket was closed (RFC 6455, 7.4); null: it was never open. */
   closeCode: number | null = null
+  /** Another proxy asks whether it may let the request through: it is judged, and goes to no upstream. */
+  isQuestion = false
   ended = false
   /** The plugin whose hook runs, where `passed` does not tell: a later one (`preHandler`, `onSend`, …), or one inside another. */
   running: string | null = null
@@ -155,6 +160,13 @@ export class Exchange implements RequestGateway {
     this.params = params
     this.maxBody = maxBody
     route.inFlight.value++
+  }
+
+  get carriesSession(): boolean {
+    const { sessionCookie } = this.observer
+    return (
+      typeof sessionCookie === 'string' && cookieValues(this.request.headers.cookie, sessionCookie).length > 0
+    )
   }
 
   get traceId(): string {

@@ -17,6 +17,8 @@ import type { BuiltRoute } from './route/build.ts'
 import { RouteTable } from './route/match.ts'
 import { protocolOf, refusalOfUnmatched } from './route/protocol.ts'
 import { type Services, trustFunction } from './services.ts'
+import { becomeAsked, isQuestion } from './session/question.ts'
+import type { Sessions } from './session/sessions.ts'
 
 /** Those that get a label of their own, as in plugins/metrics.ts: a client cannot make series. */
 const methods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
@@ -33,6 +35,7 @@ export class Generation implements ExchangeObserver {
   readonly hash: string
   readonly routes: readonly BuiltRoute[]
   readonly log: Logger
+  readonly sessionCookie: string | null
   readonly #app: FastifyInstance
   readonly #services: Services
   readonly #table: RouteTable<BuiltRoute>
@@ -48,9 +51,11 @@ export class Generation implements ExchangeObserver {
     app: FastifyInstance,
     routes: readonly BuiltRoute[],
     services: Services,
-    own: readonly string[]
+    own: readonly string[],
+    sessions: Sessions | null
   ) {
     this.#own = own
+    this.sessionCookie = sessions?.options.cookie.name ?? null
     this.config = config
     this.hash = hash
     this.routes = routes
@@ -94,8 +99,11 @@ export class Generation implements ExchangeObserver {
     protocol: Protocol,
     upgrade: Upgrade | null
   ): Exchange {
+    const asks = refusal === null && protocol === 'http' && this.#asks(request)
+    const fault = asks ? becomeAsked(request) : refusal
     const exchange = new Exchange(request, response, this.#clientIp(request), this, protocol, upgrade)
-    if (refusal !== null) answer(exchange, refusal, null)
+    exchange.isQuestion = asks
+    if (fault !== null) answer(exchange, fault, null)
     else this.#route(exchange)
     return exchange
   }
@@ -122,6 +130,12 @@ export class Generation implements ExchangeObserver {
     // Fastify finds the route's context by its address; `beginRequest` gives plugins and the proxy the client's target.
     request.url = route.address
     this.#app.routing(request, response)
+  }
+
+  /** Only a proxy that is trusted may ask in the name of others. */
+  #asks(request: IncomingMessage): boolean {
+    if (this.sessionCookie === null || request.httpVersionMajor !== 1 || !isQuestion(request)) return false
+    return this.#isTrusted(address(request.socket.remoteAddress ?? ''))
   }
 
   #isOwn(target: string): boolean {

@@ -63,6 +63,18 @@ export const metricCatalogue = [
     'Fetches of the keys of an issuer; result is success or error.'
   ),
   entry('jwks_age_seconds', 'gauge', ['issuer'], 'Since the keys of the issuer were last fetched.'),
+  entry(
+    'sign_ins_total',
+    'counter',
+    ['issuer', 'result'],
+    'Browsers that came back from an issuer; result is success, refused or error (the issuer did not answer).'
+  ),
+  entry(
+    'session_refreshes_total',
+    'counter',
+    ['issuer', 'result'],
+    'Refreshes of the tokens of sessions; result is success, refused (the session has ended) or error.'
+  ),
   entry('config_reloads_total', 'counter', ['result'], 'Reloads; result is success or error.'),
   entry(
     'config_last_reload_successful',

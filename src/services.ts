@@ -12,6 +12,8 @@ import { processEnvironment, type Upstream } from './proxy/upstream.ts'
 import { UpstreamRegistry } from './proxy/upstream-registry.ts'
 import type { Registry } from './registry.ts'
 import type { RouteServices } from './route/build.ts'
+import { SessionRegistry } from './session/registry.ts'
+import type { Sessions } from './session/sessions.ts'
 import { IdentityKeyRegistry, type IdentityKeys } from './signed-identity/registry.ts'
 import type { IdentitySigner } from './signed-identity/signer.ts'
 import type { LimitStore } from './store/contract.ts'
@@ -21,6 +23,17 @@ import type { RedisClient } from './store/redis-client.ts'
 import { RedisRegistry } from './store/redis-registry.ts'
 import { SharedLimitStore } from './store/shared.ts'
 import { processTimers } from './timers.ts'
+
+/** What the routes of one configuration are made with. */
+export interface Ingredients {
+  readonly plugins: ReadonlyMap<string, GatewayPlugin>
+  /** Null where identities are not signed. */
+  readonly signer: IdentitySigner | null
+  /** Null where nothing is shared with other replicas. */
+  readonly redis: RedisClient | null
+  /** Null where nobody signs in. */
+  readonly sessions: Sessions | null
+}
 
 type Environment = Readonly<Record<string, string | undefined>>
 
@@ -35,6 +48,7 @@ export class Services {
   readonly limits: LimitStore
   readonly issuers: IssuerRegistry
   readonly upstreams: UpstreamRegistry
+  readonly sessions: SessionRegistry
   readonly caches = new Map<string, PluginCache<unknown>>()
   readonly shared = new SharedThings()
   readonly files: FileWatching
@@ -57,6 +71,12 @@ export class Services {
     this.limits = new MemoryLimitStore()
     this.#redis = new RedisRegistry(log)
     this.issuers = new IssuerRegistry({ log, metrics: issuerMetrics(registry) })
+    this.sessions = new SessionRegistry({
+      log,
+      registry,
+      issuers: this.issuers,
+      readSecret: ref => readSecret(ref, env)
+    })
     this.upstreams = new UpstreamRegistry(registry, processEnvironment(log))
   }
 
@@ -87,12 +107,7 @@ export class Services {
   }
 
   /** What the routes of one configuration get. */
-  forRoutes(
-    config: Config,
-    plugins: ReadonlyMap<string, GatewayPlugin>,
-    signer: IdentitySigner | null,
-    redis: RedisClient | null = null
-  ): RouteServices {
+  forRoutes(config: Config, { plugins, signer, redis, sessions }: Ingredients): RouteServices {
     const isTrusted = trustFunction(config.trustedProxies)
     return {
       log: this.log,
@@ -105,6 +120,7 @@ export class Services {
       isTrusted,
       signer,
       introspector: name => this.#introspector(config, name),
+      sessions,
       issuer: name => {
         const settings = config.issuers[name]
         if (settings === undefined) throw new Error(`there is no issuer "${name}"`)
@@ -151,7 +167,13 @@ export class Services {
 
   async close(): Promise<void> {
     this.issuers.close()
-    await Promise.all([this.upstreams.close(), this.limits.close(), this.#redis.close(), this.shared.close()])
+    await Promise.all([
+      this.upstreams.close(),
+      this.limits.close(),
+      this.#redis.close(),
+      this.shared.close(),
+      this.sessions.close()
+    ])
   }
 
   #limitsOf({ redis }: Config, client: RedisClient | null): LimitStore {

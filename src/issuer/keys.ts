@@ -1,3 +1,4 @@
+import type { KeyObject } from 'node:crypto'
 import type { Identity } from '../identity.ts'
 import type { Logger } from '../log.ts'
 import { processTimers, type Timers } from '../timers.ts'
@@ -38,6 +39,11 @@ export interface IssuerVerifier {
   verify(token: string): Identity | Promise<Identity>
   /** The identity of a token that was verified before and is still good; undefined otherwise. Never throws. */
   cached(token: string): Identity | undefined
+  /**
+   * The public key that the issuer signs other tokens with, such as those of a sign-out; null when it has no such key. Rejects
+   * with the `Refusal` `key.unavailable`.
+   */
+  publicKey(kid: string | undefined, algorithm: string): Promise<KeyObject | null>
 }
 
 /** What the issuers tell the metrics (`jwks_fetches_total`, `jwks_age_seconds`). */

@@ -1,3 +1,4 @@
+import { createPublicKey, type KeyObject } from 'node:crypto'
 import { LruMap } from 'toad-cache'
 import type { Refusal } from '../errors.ts'
 import type { Identity } from '../identity.ts'
@@ -57,6 +58,11 @@ export class TrustedIssuer implements IssuerVerifier {
     const key = this.#keys.find(kid, alg)
     if (key instanceof Promise) return key.then(found => this.#judge(token, parsed, found))
     return this.#judge(token, parsed, key)
+  }
+
+  async publicKey(kid: string | undefined, algorithm: string): Promise<KeyObject | null> {
+    const key = await this.#keys.find(kid, algorithm)
+    return key === undefined ? null : createPublicKey(key.pem)
   }
 
   /** Seconds since the keys were last fetched; undefined before. */

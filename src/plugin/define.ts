@@ -7,6 +7,7 @@ import type { TokenIntrospector } from '../issuer/introspector.ts'
 import type { IssuerVerifier } from '../issuer/keys.ts'
 import type { Logger } from '../log.ts'
 import type { OutcomeListener, Protocol } from '../outcome.ts'
+import type { BrowserSignIn } from '../session/browser.ts'
 import type { LimitStore } from '../store/contract.ts'
 
 /** The phases, in the order in which they run; inside a phase the order is the YAML's. */
@@ -101,6 +102,8 @@ export interface PluginGateway {
    * runs. Rejects when the file cannot be read, or with what `parse` throws.
    */
   watchFile<Value>(path: string, parse: ParseFile<Value>): Promise<WatchedFile<Value>>
+  /** Sign-in of people in browsers with an issuer of the configuration that has a client. */
+  signIn(issuer: string): BrowserSignIn
   /** Another plugin, for one whose options are uses of others (`composes`). */
   plugin(use: PluginUse): ComposedPlugin
   /** Where rate limits are counted; one per process. */
@@ -189,6 +192,8 @@ export interface RequestGateway {
   readonly startTime: number
   /** Service and method of a gRPC call; null for other protocols, and for a path that names no method. */
   readonly rpc: Rpc | null
+  /** Whether the request has a session cookie of the gateway, good or bad. */
+  readonly carriesSession: boolean
   /** Set by the `authenticate` plugin that accepts the request. A route that is not public is never proxied without. */
   identity: Identity | null
   /** Parameters of the match's path, decoded. */

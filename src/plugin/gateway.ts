@@ -8,6 +8,8 @@ import type { IssuerVerifier } from '../issuer/keys.ts'
 import type { Logger } from '../log.ts'
 import type { OutcomeListener } from '../outcome.ts'
 import type { HistogramFamily, NumberFamily, Registry } from '../registry.ts'
+import { type BrowserSignIn, browserSignIn } from '../session/browser.ts'
+import type { Sessions } from '../session/sessions.ts'
 import type { LimitStore } from '../store/contract.ts'
 import { principalKey } from '../store/key.ts'
 import { announce } from './chain.ts'
@@ -52,6 +54,8 @@ export interface PluginRoute {
   introspector(name: string): Promise<{ value: TokenIntrospector; release: () => unknown }>
   /** Called when the generation that the route belongs to has ended. */
   onClose(release: () => unknown): void
+  /** Null where the configuration has no sign-in. */
+  readonly sessions: Sessions | null
   /** Every plugin by name. */
   readonly plugins: ReadonlyMap<string, GatewayPlugin>
 }
@@ -106,9 +110,15 @@ export function createPluginGateway(
       return value
     },
     watchFile: (path, parse) => watchFile(path, parse, plugin, route, services),
+    signIn: name => signInOf(name, plugin, route.sessions),
     plugin: use => compose(use, route, services),
     principal: by => principalKey(by, route.isPublic)
   }
+}
+
+function signInOf(issuer: string, plugin: string, sessions: Sessions | null): BrowserSignIn {
+  if (sessions === null) throw new Error('the configuration has no session and externalUrl')
+  return browserSignIn(sessions, sessions.issuer(issuer), plugin)
 }
 
 function compose({ name, options }: PluginUse, route: PluginRoute, services: PluginServices): ComposedPlugin {
@@ -164,7 +174,7 @@ const fetchTimeout = 5_000
 const maxFetchBytes = 1_048_576
 
 /** `fetch` as plugins get it: it ends, it follows nobody, and it reads at most 1 MiB. */
-const boundedFetch = (async (input: string | URL, init?: RequestInit) => {
+export const boundedFetch = (async (input: string | URL, init?: RequestInit) => {
   const signals = [AbortSignal.timeout(fetchTimeout), ...(init?.signal ? [init.signal] : [])]
   const options = { ...init, redirect: 'error', signal: AbortSignal.any(signals) }
   const response = await undiciFetch(input, options as Parameters<typeof undiciFetch>[1])

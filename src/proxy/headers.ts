@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Exchange } from '../exchange.ts'
 import type { Identity } from '../identity.ts'
+import { withoutOwnCookies } from '../session/cookie.ts'
 import type { SignIdentity } from '../signed-identity/signer.ts'
 import { formatTraceparent } from '../trace.ts'
 
@@ -76,6 +77,8 @@ function nominated(connection: string | undefined): Set<string> | null {
 export interface ForwardOptions {
   /** True: the client's Host goes up; otherwise the upstream's own. */
   preserveHost: boolean
+  /** Name of the gateway's session cookie, which no upstream gets; null where there is none. */
+  sessionCookie: string | null
   /** Signs the identity for the upstream; null where the configuration has no key. */
   signIdentity: SignIdentity | null
   /** Whether a peer's X-Forwarded-For is believed. */
@@ -98,7 +101,10 @@ export function forwardedHeaders(exchange: Exchange, options: ForwardOptions): s
     if (changes !== null && name !== 'content-length' && Object.hasOwn(changes, name)) continue
     if (name === 'tracestate' && exchange.trace.parentId === null) continue
     const value = headers[name]
-    if (typeof value === 'string') list.push(name, value)
+    if (name === 'cookie' && options.sessionCookie !== null) {
+      const rest = withoutOwnCookies(String(value), options.sessionCookie)
+      if (rest !== undefined) list.push(name, rest)
+    } else if (typeof value === 'string') list.push(name, value)
     else if (Array.isArray(value)) for (const one of value) list.push(name, one)
   }
   if (changes !== null) {
@@ -114,10 +120,14 @@ export function forwardedHeaders(exchange: Exchange, options: ForwardOptions): s
   addForwarded(list, request, options)
   list.push('x-request-id', exchange.requestId, 'traceparent', formatTraceparent(exchange.trace))
   const { identity } = exchange
-  if (identity === null) return list
-  list.push(...identityHeaders(identity))
-  if (options.signIdentity !== null) list.push('x-sallyport-identity', options.signIdentity(identity))
+  if (identity !== null) list.push(...identityFields(identity, options.signIdentity))
   return list
+}
+
+/** Who a request is from, as upstreams read it: name, value, name, value. */
+export function identityFields(identity: Identity, signIdentity: SignIdentity | null): string[] {
+  const list = identityHeaders(identity)
+  return signIdentity === null ? list : [...list, 'x-sallyport-identity', signIdentity(identity)]
 }
 
 /** The way that the request has come. Only a trusted proxy in front is believed about what lies before it. */

@@ -7,10 +7,10 @@ import { enter, noTicket } from './admission.ts'
 import { announcesTooMuch, CountedBody, hasBody } from './body.ts'
 import type { Endpoint, UpstreamRequest } from './endpoint.ts'
 import { reasonOf } from './failures.ts'
-import { faultyFraming, forwardedHeaders, isChunked, returnedHeaders } from './headers.ts'
+import { faultyFraming, forwardedHeaders, identityFields, isChunked, returnedHeaders } from './headers.ts'
 import { ReplyStream } from './reply-stream.ts'
 import { isRepeatable, type RetryableFailure } from './retry.ts'
-import { admit, type ProxyHook, type ProxyTarget } from './target.ts'
+import { admit, type ProxyHook, type ProxyTarget, refuseUndecided } from './target.ts'
 
 /**
  * The `preHandler` that @fastify/http-proxy is given. Instead of `reply.from` it dispatches on undici and writes the answer
@@ -23,12 +23,26 @@ export function createProxyHook(target: ProxyTarget): ProxyHook {
     const exchange = exchangeOf(request.raw)
     // Before the breaker is asked, which counts on hearing of every call that it let through.
     if (announcesTooMuch(request.raw, exchange.maxBody)) throw new Refusal('protocol.size')
+    if (exchange.isQuestion) {
+      answerQuestion(exchange, target, reply)
+      return
+    }
     const ticket = admit(exchange, target)
     // Whatever throws in here still goes through Fastify, to the error handler.
     const call = new ProxyCall(target, exchange, reply, ticket)
     if (!target.viaReply) reply.hijack()
     call.start()
   }
+}
+
+/** The whole chain has let the request pass: another proxy may carry it, with these headers. */
+function answerQuestion(exchange: Exchange, target: ProxyTarget, reply: FastifyReply): void {
+  refuseUndecided(exchange, target)
+  const { identity, response } = exchange
+  const fields = identity === null ? [] : identityFields(identity, target.forward.signIdentity)
+  reply.hijack()
+  response.writeHead(202, [...fields, 'content-length', '0', 'cache-control', 'no-store'])
+  response.end()
 }
 
 /** Bytes of a body up to which copying it into the head's string is cheaper than sending both as they are. */

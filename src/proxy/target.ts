@@ -44,13 +44,27 @@ export interface SocketCounters {
 /** The last hook of a route: it takes the request over. */
 export type ProxyHook = (request: FastifyRequest, reply: FastifyReply) => void
 
+const gone = new Refusal('client.aborted', { detail: 'before the upstream was asked' })
+
 /**
- * What every proxy asks before it calls the upstream: the chain has run to its end and has decided, the upstream has room and
- * its breaker lets the call through. Throws the refusal otherwise.
+ * What every proxy asks before it calls the upstream: the client is still there, the chain has run to its end and has decided,
+ * the upstream has room and its breaker lets the call through. Throws the refusal otherwise.
  * @returns the ticket with which the result is reported to the breaker
  */
 export function admit(exchange: Exchange, target: ProxyTarget): number {
+  refuseUndecided(exchange, target)
+  if (target.upstream.isSaturated)
+    throw new Refusal('upstream.saturated', { headers: { 'retry-after': '1' } })
+  const ticket = enter(target.upstream)
+  if (ticket === noTicket) throw resting(target.upstream)
+  return ticket
+}
+
+/** Throws unless the chain has run to its end and has decided. */
+export function refuseUndecided(exchange: Exchange, target: ProxyTarget): void {
   exchange.running = null
+  // While a plugin was asked. Nobody would end its call any more, which would keep its place at the upstream for good.
+  if (exchange.ended) throw gone
   // Fastify takes a hook that throws null or undefined for the end of the chain: the plugins behind it were never asked.
   if (exchange.passed !== target.chainLength) {
     throw new Refusal('plugin.failed', { detail: 'the chain ended before its last plugin' })
@@ -59,9 +73,4 @@ export function admit(exchange: Exchange, target: ProxyTarget): number {
   if (!target.isPublic && exchange.identity === null) {
     throw new Refusal('plugin.failed', { detail: 'the chain ended without an identity' })
   }
-  if (target.upstream.isSaturated)
-    throw new Refusal('upstream.saturated', { headers: { 'retry-after': '1' } })
-  const ticket = enter(target.upstream)
-  if (ticket === noTicket) throw resting(target.upstream)
-  return ticket
 }

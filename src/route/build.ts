@@ -16,6 +16,7 @@ import type { ProxyHook, ProxyTarget, SocketCounters } from '../proxy/target.ts'
 import { type Upstream, unusedClient } from '../proxy/upstream.ts'
 import { createWebSocketHook } from '../proxy/websocket.ts'
 import type { Cell, Registry } from '../registry.ts'
+import type { Sessions } from '../session/sessions.ts'
 import type { IdentitySigner } from '../signed-identity/signer.ts'
 import type { Matchable } from './match.ts'
 
@@ -40,6 +41,8 @@ export interface RouteServices extends PluginServices {
   isTrusted: (address: string) => boolean
   /** Null where the configuration has no key. */
   readonly signer: IdentitySigner | null
+  /** Null where the configuration has no sign-in. */
+  readonly sessions: Sessions | null
   readonly plugins: ReadonlyMap<string, GatewayPlugin>
 }
 
@@ -151,6 +154,7 @@ function pluginRoute(route: BuiltRoute, services: RouteServices, context: Fastif
         await release()
       })
     },
+    sessions: services.sessions,
     plugins: services.plugins
   }
 }
@@ -171,6 +175,7 @@ async function registerProxy(
     location: compileLocation(upstream.config.endpoints, path, config.rewrite?.path),
     forward: {
       preserveHost: config.rewrite?.host === 'preserve',
+      sessionCookie: services.sessions?.options.cookie.name ?? null,
       signIdentity: services.signer?.for(upstream.name) ?? null,
       isTrusted: services.isTrusted
     },

@@ -1,6 +1,7 @@
 import { Redis } from 'ioredis'
 import type { Logger } from '../log.ts'
 import { LogLimit } from '../log-limit.ts'
+import { Patience } from './patience.ts'
 import { type RedisAddress, readRedisUrl } from './redis-url.ts'
 
 /** What a request may wait for Redis; whoever gets no answer does without. In one network an answer takes less than 1 ms. */
@@ -8,6 +9,8 @@ const answerTimeout = 200
 const connectTimeout = 500
 /** A connection that has been silent for so long while something was asked is given up. */
 const silenceTimeout = 1_000
+/** Without an error for so long, an outage of single commands is over. */
+const calm = 5_000
 /** Longest pause between two attempts to connect. */
 const longestPause = 2_000
 
@@ -33,9 +36,13 @@ export class RedisClient {
   readonly #log: Logger
   readonly #now: () => number
   readonly #lines = new LogLimit(1)
+  readonly #patience = new Patience(answerTimeout)
   readonly #scripts = new Map<string, RedisScript>()
   #isUp = false
   #isClosed = false
+  /** When it last answered with an error, and when the connection was last given up for one. */
+  #lastError = Number.NEGATIVE_INFINITY
+  #lastMove = Number.NEGATIVE_INFINITY
   /** When the outage began that has been logged. */
   #downSince: number | null = null
 
@@ -87,36 +94,48 @@ export class RedisClient {
   async close(): Promise<void> {
     this.#isClosed = true
     this.#isUp = false
+    this.#patience.close()
     this.#redis.disconnect()
   }
 
   #inTime(answer: Promise<unknown>): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      let isAnswered = false
       const late = () => {
-        if (isAnswered) return
         this.#wentDown(tooLate)
         reject(new RedisUnavailable('Redis failed (timeout)'))
       }
-      // When it is we who are late, the answer lies in the socket, which is read between the two.
-      const timer = setTimeout(setImmediate, answerTimeout, late)
+      this.#patience.begin(late)
       answer.then(
         value => {
-          isAnswered = true
-          clearTimeout(timer)
-          if (!this.#isUp || this.#downSince !== null) this.#cameUp()
+          this.#patience.end(late)
+          if (!this.#isUp || this.#isOver) this.#cameUp()
           resolve(value)
         },
         (error: Error) => {
-          isAnswered = true
-          clearTimeout(timer)
-          // A late error is an answer too.
-          if (this.#redis.status === 'ready' && !this.#isClosed) this.#isUp = true
-          this.#announce(error)
+          this.#patience.end(late)
+          this.#failed(error)
           reject(new RedisUnavailable(`Redis failed (${faultOf(error)})`))
         }
       )
     })
+  }
+
+  /** Some commands of a Redis that is full or read-only work: an outage is over when none has failed for a while. */
+  get #isOver(): boolean {
+    return this.#downSince !== null && this.#now() - this.#lastError >= calm
+  }
+
+  #failed(error: Error): void {
+    this.#lastError = this.#now()
+    this.#announce(error)
+    if (this.#redis.status !== 'ready' || this.#isClosed) return
+    // A late error is an answer too.
+    this.#isUp = true
+    // After a failover the old primary only reads: its name leads to the new one by now.
+    if (!error.message.startsWith('READONLY') || this.#lastError - this.#lastMove < calm) return
+    this.#lastMove = this.#lastError
+    this.#isUp = false
+    this.#redis.disconnect(true)
   }
 
   #cameUp(): void {
@@ -163,9 +182,7 @@ function optionsFor({ host, port, tls, username, password, db }: RedisAddress) {
     autoResendUnfulfilledCommands: false,
     disableClientInfo: true,
     connectionName: 'sallyport',
-    retryStrategy: pause,
-    // After a failover the old primary only reads: its name leads to the new one by now.
-    reconnectOnError: (error: Error) => error.message.startsWith('READONLY')
+    retryStrategy: pause
   }
 }
 

@@ -234,7 +234,13 @@ t.test('a defect in the verification fails the request: it is no refusal, and le
     ['later', () => Promise.reject(new Error('defect'))]
   ]
   for (const [when, verify] of broken) {
-    const verifier: IssuerVerifier = { name: 'corp', issuer: 'https://a', cached: () => undefined, verify }
+    const verifier: IssuerVerifier = {
+      name: 'corp',
+      issuer: 'https://a',
+      cached: () => undefined,
+      publicKey: async () => null,
+      verify
+    }
     const gateway = await gatewayWith(t, { issuer: 'corp' }, {}, verifier)
     t.match(await ask(gateway, 'Bearer x'), { status: 500, body: { reason: 'plugin.failed' } }, when)
     t.same(gateway.denied, [])

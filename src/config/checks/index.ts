@@ -12,6 +12,7 @@ import { checkRewrites } from './rewrites.ts'
 import { checkRouteUpstreams } from './route-upstreams.ts'
 import { checkRpcTransport } from './rpc-transport.ts'
 import { checkSecrets } from './secrets.ts'
+import { checkSignIn } from './sign-in.ts'
 import { checkSignedIdentity } from './signed-identity.ts'
 import { checkTls } from './tls.ts'
 import { checkUnsupported } from './unsupported.ts'
@@ -37,5 +38,6 @@ export const checks: readonly Check[] = [
   checkTls,
   checkSignedIdentity,
   checkRedis,
+  checkSignIn,
   checkUnsupported
 ]

@@ -19,11 +19,6 @@ const unsupported: readonly Unsupported[] = [
       Object.entries(config.routes)
         .filter(([, route]) => route.upstreams)
         .map(([name]) => ['routes', name, 'upstreams'])
-  },
-  {
-    what: 'sign-in sessions',
-    remedy: 'remove session',
-    find: config => (config.session ? [['session']] : [])
   }
 ]
 

@@ -73,6 +73,8 @@ const byReason: Readonly<Record<Reason, GrpcStatus>> = Object.freeze({
   'client.deadline': DEADLINE_EXCEEDED,
   'gateway.draining': UNAVAILABLE,
   'gateway.overloaded': UNAVAILABLE,
+  'session.sign_in': UNAUTHENTICATED,
+  'session.unavailable': UNAVAILABLE,
   'plugin.failed': INTERNAL
 })
 

@@ -22,9 +22,9 @@ function logTo(lines: Record<string, unknown>[]) {
   return createLog('debug', stream)
 }
 
-function client(t: Test, url: string) {
+function client(t: Test, url: string, now?: () => number) {
   const lines: Record<string, unknown>[] = []
-  const redis = new RedisClient(url, logTo(lines))
+  const redis = new RedisClient(url, logTo(lines), now)
   t.teardown(() => redis.close())
   return { redis, lines, echo: redis.script('echo', ping) }
 }
@@ -122,6 +122,39 @@ t.test('over TLS only a server that is who it says gets the password', async t =
   const known = client(t, url)
   await known.redis.settled()
   t.equal(await known.echo('k', 'hello'), 'hello')
+})
+
+t.test('a Redis that is full or read-only fails at once, and its outage is one line in the log', async t => {
+  const server = await startRedis(t)
+  if (server === null) return skipWithout(t, 'redis-server')
+  let now = 1_000_000
+  const { redis, lines } = client(t, server.url, () => now)
+  await redis.settled()
+  const write = redis.script('write', "return redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000)")
+  const read = redis.script('read', "return redis.call('GET', KEYS[1])")
+  await write('k', 'x')
+  await server.client.config('SET', 'maxmemory', '1')
+  for (let i = 0; i < 5; i++) {
+    await t.rejects(write('k', 'y'), { message: 'Redis failed (OOM)' })
+    t.equal(await read('k'), 'x')
+    now += 1000
+  }
+  t.match(lines, [{ level: 'warn', fault: 'OOM' }])
+  t.equal(lines.length, 1)
+  await server.client.config('SET', 'maxmemory', '0')
+  await write('k', 'z')
+  now += 5000
+  await write('k', 'z')
+  t.match(lines, [
+    { level: 'warn', fault: 'OOM' },
+    { level: 'info', msg: 'Redis is back', seconds: 10 }
+  ])
+
+  await server.client.replicaof('127.0.0.1', await freePort())
+  await t.rejects(write('k', 'x'), { name: 'RedisUnavailable' })
+  await server.client.replicaof('NO', 'ONE')
+  while (!redis.isUp) await new Promise(resolve => setImmediate(resolve))
+  t.equal(await write('k', 'x'), 'OK')
 })
 
 t.test('one connection for each URL, closed when nobody uses it', async t => {

@@ -1,0 +1,128 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Reason } from '../errors.ts'
+import { Refusal, reasons } from '../errors.ts'
+import { type Exchange, exchangeOf } from '../exchange.ts'
+import type { Identity } from '../identity.ts'
+import { IssuerUnavailable, logFailure } from './oidc-client.ts'
+import { sendPage } from './page.ts'
+import { safeReturnUrl } from './return-url.ts'
+import { hostname, type SessionIssuer, type Sessions } from './sessions.ts'
+
+/** draft-broyer-http-cookie-auth: there is no other scheme that says what is missing. */
+const noSession = {
+  headers: { 'www-authenticate': 'Cookie realm="sallyport", form-action="/oauth2/sign-in"' }
+}
+
+/** Sign-in of people in browsers with one issuer, as a plugin on a route sees it. */
+export interface BrowserSignIn {
+  /**
+   * Who the session of a request is of; null without a session of this issuer. Throws (or rejects with) a `Refusal` where that
+   * cannot be told: two cookies, an issuer that was away for too long, a WebSocket of another site.
+   */
+  identify(request: FastifyRequest): Identity | null | Promise<Identity | null>
+  /**
+   * Answers a request without a session: sends a person who opens a page to the issuer, or shows why that is not possible.
+   * Rejects with the `Refusal` `token.missing` for everything else.
+   */
+  invite(request: FastifyRequest, reply: FastifyReply): Promise<void>
+}
+
+export function browserSignIn(sessions: Sessions, issuer: SessionIssuer, plugin: string): BrowserSignIn {
+  return {
+    identify(request) {
+      const { headers } = request
+      if (request.gateway.protocol === 'websocket') refuseForeign(headers.origin, headers.host)
+      return sessions.identify(headers, issuer)
+    },
+
+    async invite(request, reply) {
+      const exchange = exchangeOf(request.raw)
+      const returnTo = pageOf(request, exchange)
+      if (returnTo === null) throw new Refusal('token.missing', noSession)
+      await depart(sessions, issuer, { exchange, reply, returnTo, plugin })
+    }
+  }
+}
+
+export interface Leaving {
+  readonly exchange: Exchange
+  readonly reply: FastifyReply
+  readonly returnTo: string
+  /** Who sends the browser away; null: the gateway itself. */
+  readonly plugin: string | null
+}
+
+/** Sends a browser to the issuer, or shows that it is away. */
+export async function depart(
+  sessions: Sessions,
+  issuer: SessionIssuer,
+  { exchange, reply, returnTo, plugin }: Leaving
+): Promise<void> {
+  try {
+    const { location, cookies } = await sessions.begin(exchange.request.headers, issuer, returnTo)
+    exchange.refuse('token.missing', plugin, 'a sign-in begins')
+    reply.headers({ location, 'cache-control': 'no-store', 'set-cookie': cookies })
+    // Not 302 after a POST: the person comes back with GET, and nothing is sent twice.
+    reply.code(exchange.request.method === 'GET' ? 302 : 303).send()
+  } catch (error) {
+    if (!(error instanceof IssuerUnavailable)) throw error
+    const { requestId } = exchange
+    logFailure(sessions.log, error, { issuer: issuer.name, requestId }, 'nobody can sign in')
+    refuseWithPage(exchange, reply, 'session.unavailable', { plugin, detail: error.message, again: returnTo })
+  }
+}
+
+/** A refusal for the eyes of a person. The reason is on record as that of any other one. */
+export function refuseWithPage(
+  exchange: Exchange,
+  reply: FastifyReply,
+  reason: Reason,
+  { plugin, detail, again }: { plugin: string | null; detail: string; again: string }
+): void {
+  exchange.refuse(reason, plugin, detail)
+  const { status, title } = reasons[reason]
+  sendPage(exchange, reply, {
+    status,
+    title,
+    text: advice[reason] ?? 'Please try again.',
+    link: { text: 'Try again', url: again },
+    namesRequest: true
+  })
+}
+
+const advice: Partial<Record<Reason, string>> = {
+  'session.unavailable': 'The sign-in service does not answer. Please try again in a moment.',
+  'session.sign_in':
+    'It may have been finished in another tab, or was left open for too long. If it fails again, pass on the number below.',
+  'protocol.origin': 'Please sign out with the button on the page of this site.'
+}
+
+/**
+ * What a person who opens a page asked for; null for what scripts, images and forms of other sites ask for, and for what a
+ * browser fetches before anybody has asked.
+ */
+function pageOf({ method, headers }: FastifyRequest, exchange: Exchange): string | null {
+  const mode = headers['sec-fetch-mode']
+  const takesHtml = headers.accept?.includes('text/html') === true
+  if (
+    exchange.isQuestion ||
+    exchange.protocol !== 'http' ||
+    !takesHtml ||
+    (mode !== undefined && mode !== 'navigate')
+  )
+    return null
+  if (headers['sec-purpose'] !== undefined || headers.upgrade !== undefined) return null
+  if (method === 'GET') return safeReturnUrl(exchange.target)
+  // A form of this site, sent too late: the person gets back to the page with the form.
+  if (mode !== 'navigate' || headers['sec-fetch-site'] !== 'same-origin') return null
+  const from = URL.parse(String(headers.referer))
+  return from !== null && from.host === headers.host ? safeReturnUrl(from.pathname + from.search) : '/'
+}
+
+/** Browsers open WebSockets of any page with our cookies; only `Origin` tells whose page it is. */
+function refuseForeign(origin: string | undefined, host: string | undefined): void {
+  if (origin === undefined) return
+  if (hostname(URL.parse(origin)?.host) !== hostname(host)) {
+    throw new Refusal('protocol.origin', { detail: 'a session is for pages of its own host' })
+  }
+}

@@ -1,0 +1,77 @@
+type Awaitable<Value> = Value | Promise<Value>
+
+/** One browser's session. Plain data that a store may keep as JSON; never changed, only replaced. Times: ms since the epoch. */
+export interface SessionRecord {
+  /** Name of the issuer in the configuration, its `iss`, and the client that signed in there. */
+  readonly issuerName: string
+  readonly issuer: string
+  readonly clientId: string
+  readonly subject: string
+  /** The issuer's own id of the session; null where it gives none. */
+  readonly sid: string | null
+  /** The host that the person signed in at, without a port: cookies know none. */
+  readonly host: string
+  readonly claims: Readonly<Record<string, unknown>>
+  /** For the sign-out at the issuer. */
+  readonly idToken: string
+  /** Null: the issuer is not asked again before the session ends. */
+  readonly refreshToken: string | null
+  /** From when on the tokens are refreshed, and when the last ones expire. */
+  readonly refreshAt: number
+  readonly staleAt: number
+  readonly createdAt: number
+  /** The session ends then, used or not. */
+  readonly endsAt: number
+  /** The session ends when it is not used for so many milliseconds. */
+  readonly idle: number
+}
+
+/** A sign-in that has left for the issuer and is not back yet. */
+export interface PendingSignIn {
+  readonly issuerName: string
+  readonly state: string
+  readonly nonce: string
+  readonly verifier: string
+  /** Scheme and host that the browser comes back to. */
+  readonly origin: string
+  /** Path and query that the person asked for. */
+  readonly returnTo: string
+}
+
+/** Which sessions an issuer ends: the one of `sid`, or all of a subject. */
+export interface SessionsOf {
+  readonly issuer: string
+  readonly sid?: string
+  readonly subject?: string
+}
+
+/**
+ * Where sessions are kept. One contract for every store, one suite (`test/contract/session-store.ts`) that each must pass.
+ * Every entry ends by itself, and a store never grows without bound.
+ */
+export interface SessionStore {
+  readonly name: string
+  /** Null: there is none, or it has ended. */
+  get(id: string): Awaitable<SessionRecord | null>
+  /** A new session. */
+  set(id: string, record: SessionRecord): Awaitable<void>
+  /**
+   * Replaces a session that is still there, and answers whether it was: what comes late, such as refreshed tokens, never brings
+   * back a session that has ended.
+   */
+  update(id: string, record: SessionRecord): Awaitable<boolean>
+  /** The session is used: its idle time begins again. */
+  touch(id: string): Awaitable<void>
+  destroy(id: string): Awaitable<void>
+  /** Ends those sessions, and answers how many there were. */
+  destroyOf(which: SessionsOf): Awaitable<number>
+  /** At most `limit` sessions that are alive. */
+  list(limit: number): Awaitable<{ id: string; record: SessionRecord }[]>
+  /** Keeps a sign-in for `ttl` milliseconds. The oldest one goes when there are too many. */
+  keep(key: string, signIn: PendingSignIn, ttl: number): Awaitable<void>
+  /** Gives a sign-in away, once. */
+  take(key: string): Awaitable<PendingSignIn | null>
+  /** Null: somebody else holds it. It ends by itself after `ttl` milliseconds. The answer lets go of it. */
+  lock(key: string, ttl: number): Awaitable<(() => Awaitable<void>) | null>
+  close(): Promise<void>
+}

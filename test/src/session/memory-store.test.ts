@@ -1,0 +1,56 @@
+import t from 'tap'
+import type { SessionRecord } from '../../../src/session/contract.ts'
+import { MemorySessionStore } from '../../../src/session/memory-store.ts'
+import { sessionStoreContract } from '../../contract/session-store.ts'
+
+sessionStoreContract(t, async t => {
+  let now = 1_000_000
+  const store = new MemorySessionStore({ now: () => now })
+  t.teardown(() => store.close())
+  return {
+    store,
+    now: () => now,
+    pass: milliseconds => {
+      now += milliseconds
+    }
+  }
+})
+
+const record: SessionRecord = {
+  issuerName: 'corp',
+  issuer: 'https://idp.example.com',
+  clientId: 'gateway',
+  subject: 'ada',
+  sid: null,
+  host: 'a',
+  claims: {},
+  idToken: '',
+  refreshToken: null,
+  refreshAt: 0,
+  staleAt: 0,
+  createdAt: 0,
+  endsAt: Number.MAX_SAFE_INTEGER,
+  idle: 1000
+}
+
+t.test('it never holds more than it may: the session that was not used for longest goes', async t => {
+  const store = new MemorySessionStore({ maxSessions: 3 })
+  for (const id of ['a', 'b', 'c']) store.set(id, { ...record, subject: id })
+  store.touch('a')
+  store.set('d', record)
+  t.equal(store.get('b'), null)
+  t.same(
+    store.list(10).map(({ id }) => id),
+    ['c', 'a', 'd']
+  )
+  t.equal(store.destroyOf({ issuer: record.issuer, subject: 'b' }), 0)
+})
+
+t.test('a flood of sign-ins takes no more memory than the cap', async t => {
+  const store = new MemorySessionStore({ maxSignIns: 100 })
+  const signIn = { issuerName: 'corp', state: '', nonce: '', verifier: '', origin: '', returnTo: '/' }
+  for (let i = 0; i < 10_000; i++) store.keep(`key-${i}`, signIn, 600_000)
+  t.equal(store.take('key-9899'), null)
+  t.ok(store.take('key-9900'))
+  t.ok(store.take('key-9999'))
+})
