@@ -163,12 +163,14 @@ function hasOtherSpelling(headers: Headers): boolean {
   return false
 }
 
+/** Of a query without any of these nothing below can be true, whatever is encoded in it. */
+const worthReading = /sp_|key|%/i
 const namesOfKeys = new Set(['apikey', 'xapikey'])
 
 /** Targets end in logs, histories and `Referer`: a key that was there is burnt, and the client must hear of it. */
 function hasKeyInQuery(url: string): boolean {
   const start = url.indexOf('?')
-  if (start === -1) return false
+  if (start === -1 || !worthReading.test(url)) return false
   for (const [name, value] of new URLSearchParams(url.slice(start + 1))) {
     if (namesOfKeys.has(name.toLowerCase().replaceAll(/[^a-z0-9]/g, ''))) return true
     if (idOfKey(value) !== undefined) return true

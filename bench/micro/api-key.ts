@@ -27,5 +27,8 @@ for (const [name, headers] of [
 ] as const) {
   for (const each of ['x-api-key', 'authorization']) delete request.headers[each]
   Object.assign(request.headers, headers)
-  await measure(name, () => hook(request, reply, () => {}))
+  await measure(name, () => {
+    request.gateway.upstreamHeaders = null
+    return hook(request, reply, () => {})
+  })
 }

