@@ -38,10 +38,9 @@ export interface Ingredients {
 
 /** What a generation is built from. */
 export interface GenerationServices
-  extends Pick<
-    Services,
-    'log' | 'registry' | 'upstream' | 'identityKeys' | 'redis' | 'sessions' | 'forRoutes'
-  > {}
+  extends Pick<Services, 'log' | 'registry' | 'upstream' | 'identityKeys' | 'redis' | 'forRoutes'> {
+  readonly sessions: Pick<SessionRegistry, 'get'>
+}
 
 type Environment = Readonly<Record<string, string | undefined>>
 

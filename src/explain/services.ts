@@ -7,6 +7,7 @@ import { Registry } from '../registry.ts'
 import type { RouteServices } from '../route/build.ts'
 import type { GenerationServices, Ingredients } from '../services.ts'
 import type { Limit, LimitResult, LimitStore } from '../store/contract.ts'
+import { lookingSessions } from './sessions.ts'
 
 /** Hears what a chain does while a request is explained. */
 export interface Witness {
@@ -44,8 +45,11 @@ export class ExplainingServices implements GenerationServices {
     return this.#live.redis(config)
   }
 
-  get sessions(): GenerationServices['sessions'] {
-    return this.#live.sessions
+  readonly sessions = {
+    get: async (config: Config) => {
+      const live = await this.#live.sessions.get(config)
+      return live === null ? null : lookingSessions(live)
+    }
   }
 
   forRoutes(config: Config, ingredients: Ingredients): RouteServices {

@@ -23,7 +23,7 @@ export interface SessionIssuer {
 
 export interface SessionsOptions {
   readonly store: SessionStore
-  readonly refresher: Refresher
+  readonly refresher: Pick<Refresher, 'rests' | 'refresh'>
   readonly log: Logger
   readonly secret: string
   readonly cookie: CookieShape
