@@ -21,11 +21,19 @@ const knownMethods = new Set(METHODS)
 const kRequest = Symbol('sallyport.request')
 
 /** A stream that knows its request. `push` is Node's door for what comes in. */
-export type RequestStream = ServerHttp2Stream & { [kRequest]?: Http2Request }
+export type RequestStream = ServerHttp2Stream & { [kRequest]?: Http2Request | undefined }
 
-/** The request of a stream; undefined for a stream that never became one. */
+/** The request of a stream; undefined for a stream that never became one, and when it has closed. */
 export function requestOfStream(stream: ServerHttp2Stream): Http2Request | undefined {
   return (stream as RequestStream)[kRequest]
+}
+
+/**
+ * The stream has closed. Node keeps its native half, and with it the stream, until a collection of the whole heap: whatever
+ * hangs on it would be moved to the old space with it.
+ */
+export function forgetRequest(stream: ServerHttp2Stream): void {
+  ;(stream as RequestStream)[kRequest] = undefined
 }
 
 /** Cuts a stream off. Closed in another way, the client would be counted as the one who did, and taken for a flood. */
@@ -49,6 +57,7 @@ export class Http2Request extends Http2ServerRequest {
   isComplete: boolean
   /** An `Expect: 100-continue` that is not answered yet. */
   awaitsContinue = false
+  #isHandedOver = false
   readonly #scheme: string | undefined
   #method: string
   #url: string
@@ -131,7 +140,18 @@ export class Http2Request extends Http2ServerRequest {
     super._read(size)
   }
 
+  /** Whoever calls it reads the stream: nothing comes through the request any more, not even its end. */
+  handOver(): void {
+    this.#isHandedOver = true
+  }
+
+  /** Node throws a body away that nobody has read. */
+  override resume(): this {
+    return this.#isHandedOver ? this : super.resume()
+  }
+
   override push(chunk: unknown, encoding?: BufferEncoding): boolean {
+    if (this.#isHandedOver) return false
     if (chunk !== null || this.#isWhole()) return super.push(chunk, encoding)
     if (!this.destroyed)
       this.destroy(this.listenerCount('error') > 0 ? new Error('the client has gone') : undefined)
@@ -215,7 +235,8 @@ function hasEnded(stream: ServerHttp2Stream): boolean {
 
 /** Node calls this for what comes, and with null both when the client has ended its body and when the stream has died. */
 function pushChecked(this: RequestStream, chunk: Buffer | null, encoding?: BufferEncoding): boolean {
-  const request = this[kRequest] as Http2Request
+  const request = this[kRequest]
+  if (request === undefined) return Duplex.prototype.push.call(this, chunk, encoding)
   if (chunk !== null) {
     if (request.connectionState !== null) request.connectionState.guard.bodyBytes += chunk.length
     return Duplex.prototype.push.call(this, chunk, encoding)

@@ -1,7 +1,7 @@
 import { subscribe } from 'node:diagnostics_channel'
 import { constants, Http2ServerResponse, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2'
 import { connectionOfSession, type Http2Connection } from './http2-connection.ts'
-import { type Http2Request, requestOfStream } from './http2-request.ts'
+import { forgetRequest, type Http2Request, requestOfStream } from './http2-request.ts'
 
 type Headers = OutgoingHttpHeaders | readonly string[]
 
@@ -124,6 +124,7 @@ function endStream(this: ServerHttp2Stream): void {
   connectionState?.streamEnded(ended)
   // Node has compared flags that it only sets in `end`.
   if (isHead(this) && !ended.writableEnded) ended.emit('close')
+  forgetRequest(this)
 }
 
 /**

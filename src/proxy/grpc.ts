@@ -51,9 +51,9 @@ function judgeKind(exchange: Exchange, takesWeb: boolean): RpcKind {
   return kind
 }
 
-function streamClient({ stream }: Exchange): RpcClient {
+function streamClient({ stream, request }: Exchange): RpcClient {
   if (stream === null) throw needsHttp2
-  return new StreamClient(stream)
+  return new StreamClient(stream, request)
 }
 
 /** When the client's deadline passes, on the clock of `performance.now()`; null: it has set none. */

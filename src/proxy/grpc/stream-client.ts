@@ -1,30 +1,37 @@
+import type { IncomingMessage } from 'node:http'
 import { constants, type ServerHttp2Stream } from 'node:http2'
 import { stopReading } from '../../answer.ts'
-import { resetStream } from '../../gate/http2-request.ts'
+import { type Http2Request, requestOfStream, resetStream } from '../../gate/http2-request.ts'
 import type { RequestSink, RpcClient } from './client.ts'
 import { byName, type HeaderList } from './metadata.ts'
 
 const kClient = Symbol('sallyport.grpc-client')
-type RpcStream = ServerHttp2Stream & { [kClient]?: StreamClient }
+/** The request knows its client, and not the stream, which lives longer than the call. */
+type RpcRequest = Http2Request & { [kClient]?: StreamClient }
 
 const streaming = Object.freeze({ waitForTrailers: true, sendDate: false })
+/** What most calls end with; Node copies what it is given. */
+const bareOk = Object.freeze({ 'grpc-status': '0' })
 const trailersOnly = Object.freeze({ endStream: true, sendDate: false })
 
 /** A client that speaks gRPC: its HTTP/2 stream, past Node's compatibility objects. */
 export class StreamClient implements RpcClient {
-  readonly #stream: RpcStream
+  readonly #stream: ServerHttp2Stream
+  readonly #request: RpcRequest
   #sink: RequestSink | null = null
   #hasEnded = false
   #trailers: HeaderList = []
 
-  constructor(stream: ServerHttp2Stream) {
+  constructor(stream: ServerHttp2Stream, request: IncomingMessage) {
     this.#stream = stream
+    this.#request = request as unknown as RpcRequest
+    this.#request[kClient] = this
   }
 
   read(sink: RequestSink): void {
     this.#sink = sink
+    this.#request.handOver()
     const stream = this.#stream
-    stream[kClient] = this
     stream.on('data', takeRequest)
     stream.on('end', endRequest)
   }
@@ -53,7 +60,6 @@ export class StreamClient implements RpcClient {
   write(chunk: Buffer): boolean {
     const stream = this.#stream
     if (stream.write(chunk)) return true
-    stream[kClient] = this
     stream.once('drain', drained)
     return false
   }
@@ -61,7 +67,6 @@ export class StreamClient implements RpcClient {
   end(trailers: HeaderList): void {
     const stream = this.#stream
     this.#trailers = trailers
-    stream[kClient] = this
     // Those of Node's compatibility object would be sent otherwise: it has none.
     stream.removeAllListeners('wantTrailers')
     stream.once('wantTrailers', sendTrailers)
@@ -83,24 +88,33 @@ export class StreamClient implements RpcClient {
 
   wantsTrailers(): void {
     const stream = this.#stream
-    stream.sendTrailers(byName(this.#trailers))
+    const trailers = this.#trailers
+    stream.sendTrailers(isBareOk(trailers) ? bareOk : byName(trailers))
     // Node sends them in an immediate of its own.
     if (!this.#hasEnded) setImmediate(resetStream, stream, constants.NGHTTP2_NO_ERROR)
   }
 }
 
-function takeRequest(this: RpcStream, chunk: Buffer): void {
-  this[kClient]?.gotData(chunk)
+function isBareOk(trailers: HeaderList): boolean {
+  return trailers.length === 2 && trailers[0] === 'grpc-status' && trailers[1] === '0'
 }
 
-function endRequest(this: RpcStream): void {
-  this[kClient]?.gotEnd()
+function clientOf(stream: ServerHttp2Stream): StreamClient | undefined {
+  return (requestOfStream(stream) as RpcRequest | undefined)?.[kClient]
 }
 
-function drained(this: RpcStream): void {
-  this[kClient]?.gotDrain()
+function takeRequest(this: ServerHttp2Stream, chunk: Buffer): void {
+  clientOf(this)?.gotData(chunk)
 }
 
-function sendTrailers(this: RpcStream): void {
-  this[kClient]?.wantsTrailers()
+function endRequest(this: ServerHttp2Stream): void {
+  clientOf(this)?.gotEnd()
+}
+
+function drained(this: ServerHttp2Stream): void {
+  clientOf(this)?.gotDrain()
+}
+
+function sendTrailers(this: ServerHttp2Stream): void {
+  clientOf(this)?.wantsTrailers()
 }
