@@ -8,6 +8,7 @@ import type { Identity } from './identity.ts'
 import type { Logger } from './log.ts'
 import { type Outcome, type OutcomeListener, type Protocol, RequestOutcome } from './outcome.ts'
 import type { MessageLimits, RequestGateway, Rpc } from './plugin/define.ts'
+import type { Listed, Roster } from './roster.ts'
 import { continueTrace, type TraceContext } from './trace.ts'
 
 const kExchange = Symbol('sallyport.exchange')
@@ -69,7 +70,7 @@ export interface ExchangeObserver {
  * An HTTP/2 request has Node's compatibility objects for `request` and `response`, which routers and plugins cannot tell from
  * those of HTTP/1, and its stream beside them.
  */
-export class Exchange implements RequestGateway {
+export class Exchange implements RequestGateway, Listed {
   readonly request: IncomingMessage
   readonly response: ServerResponse
   readonly observer: ExchangeObserver
@@ -113,7 +114,9 @@ export class Exchange implements RequestGateway {
   /** Headers that plugins had set before the upstream's answer was put on the reply: what a refusal after that keeps. */
   ownHeaders: Readonly<Record<string, number | string | string[] | undefined>> | null = null
   call: UpstreamCall | null = null
-  #set: Set<Exchange> | null = null
+  /** Its place in the set that it stays in. */
+  place = -1
+  #set: Roster<Exchange> | null = null
   #onEnd: (() => void)[] | null = null
 
   constructor(
@@ -159,7 +162,7 @@ export class Exchange implements RequestGateway {
   }
 
   /** Puts it into a set until it ends. */
-  stayIn(set: Set<Exchange>): void {
+  stayIn(set: Roster<Exchange>): void {
     if (this.ended) return
     set.add(this)
     this.#set = set

@@ -14,6 +14,7 @@ import type { Logger } from './log.ts'
 import { LogLimit } from './log-limit.ts'
 import type { OverloadGuard } from './overload.ts'
 import type { Registry } from './registry.ts'
+import { Roster } from './roster.ts'
 
 const maxPathBytes = 8192
 
@@ -49,7 +50,7 @@ export class PublicListener {
   /** Those that HTTP/1 has; the secure ones are not the sockets that were accepted. */
   readonly #http1Sockets = new Set<Socket>()
   /** WebSockets and their handshakes, and the streams of HTTP/2: what no answer due on an HTTP/1 connection stands for. */
-  readonly #open = new Set<Exchange>()
+  readonly #open = new Roster<Exchange>()
   readonly #refusedLog = new LogLimit(refusedLines)
   #stage: DrainStage = 'serving'
 

@@ -1,5 +1,6 @@
 import { constants, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
+import { Roster } from '../roster.ts'
 import { FloodGuard } from './http2-floods.ts'
 import { ConnectionInfo } from './http2-info.ts'
 import type { Http2Response } from './http2-response.ts'
@@ -39,7 +40,7 @@ export class Http2Connection {
   /** The next stream is the last one. */
   isLastCall = false
   /** Answers under way. */
-  readonly open = new Set<Http2Response>()
+  readonly open = new Roster<Http2Response>()
   readonly #session: ServerHttp2Session
   readonly #socket: Socket
   readonly #timers: Timers

@@ -1,5 +1,6 @@
 import { subscribe } from 'node:diagnostics_channel'
 import { constants, Http2ServerResponse, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2'
+import type { Listed } from '../roster.ts'
 import { connectionOfSession, type Http2Connection } from './http2-connection.ts'
 import { forgetRequest, type Http2Request, requestOfStream } from './http2-request.ts'
 
@@ -10,9 +11,11 @@ type Headers = OutgoingHttpHeaders | readonly string[]
  * the connection are left out instead of making an error or a warning, a body for HEAD, 204 and 304 is thrown away, `finish` is
  * emitted only for an answer that was sent, and `close` for every one (Node forgets HEAD requests that are reset).
  */
-export class Http2Response extends Http2ServerResponse<Http2Request> {
+export class Http2Response extends Http2ServerResponse<Http2Request> implements Listed {
   /** Milliseconds on the clock of the connection. */
   readonly startTime: number
+  /** In the answers of its connection. */
+  place = -1
   /** Writes that Node has begun. */
   writes = 0
   /** How many at the last look, -1 when nothing waited for the client; how many bytes waited; since when nothing has moved. */
