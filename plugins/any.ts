@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import type { PluginUse } from '../src/config/schema.ts'
-import type { GatewayPlugin, RouteInstance } from '../src/plugin/define.ts'
+import type { ComposedPlugin, GatewayPlugin, RouteInstance } from '../src/plugin/define.ts'
 
 const kChosen = Symbol('any')
 type Choosing = FastifyRequest & { [kChosen]?: number }
@@ -27,15 +27,34 @@ export default {
     const choices = uses.map(use => route.gateway.plugin(use))
     const inviting = choices.findIndex(({ invites }) => invites)
     const fallback = inviting === -1 ? 0 : inviting
+    const concealed = choices.map((_choice, chosen) => headersOfOthers(choices, chosen))
 
     route.addHook('onRequest', function chooseCredential(request: Choosing, _reply, done) {
       const found = choices.findIndex(choice => choice.carries(request))
-      request[kChosen] = found === -1 ? fallback : found
+      const chosen = found === -1 ? fallback : found
+      request[kChosen] = chosen
+      conceal(request.gateway, concealed[chosen] ?? null)
       done()
     })
     for (const [position, choice] of choices.entries()) await choice.register(forChosen(route, position))
   }
 } satisfies GatewayPlugin<PluginUse[]>
+
+type Changes = Readonly<Record<string, null>>
+
+/** What the plugins that were not chosen would have kept from the upstream; null: nothing. */
+function headersOfOthers(choices: readonly ComposedPlugin[], chosen: number): Changes | null {
+  const names = choices.flatMap(({ credentialHeaders }, position) =>
+    position === chosen ? [] : credentialHeaders
+  )
+  return names.length === 0 ? null : Object.freeze(Object.fromEntries(names.map(name => [name, null])))
+}
+
+function conceal(gateway: FastifyRequest['gateway'], changes: Changes | null): void {
+  if (changes === null) return
+  const before = gateway.upstreamHeaders
+  gateway.upstreamHeaders = before === null ? changes : { ...before, ...changes }
+}
 
 /** Hooks whose third argument is a payload, which one that does not run has to hand on. */
 const payloadHooks = new Set(['preParsing', 'preSerialization', 'onSend'])

@@ -74,6 +74,8 @@ export default {
 
   carries: () => carriesKey,
 
+  credentialHeaders: [header],
+
   async register(route, { keys }) {
     const { gateway } = route
     const file = await gateway.watchFile(keys.file, parseKeyFile)

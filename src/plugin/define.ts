@@ -37,6 +37,11 @@ export interface GatewayPlugin<Options = Record<string, unknown>> {
    * route; `any` asks it. A plugin without it cannot stand in `any`.
    */
   carries?(options: Options): (request: FastifyRequest) => boolean
+  /**
+   * Header fields, in lower case, that hold nothing but the credential. The plugin keeps them from the upstream, and `any` does
+   * where another plugin has judged the request.
+   */
+  readonly credentialHeaders?: readonly string[]
   /** The plugin has an answer for clients without any credential, such as a way to sign in: `any` leaves them to it. */
   readonly invites?: true
   /** Of plugins with `carries`: it says yes to every request, so nothing that stands behind it in `any` is ever asked. */
@@ -133,6 +138,7 @@ export interface WatchedFile<Value> {
 export interface ComposedPlugin {
   readonly name: string
   readonly invites: boolean
+  readonly credentialHeaders: readonly string[]
   carries(request: FastifyRequest): boolean
   /** Brings its hooks onto `instance`: the route, or what the outer plugin puts before it. */
   register(instance: RouteInstance): Promise<void>

@@ -135,6 +135,7 @@ function compose({ name, options }: PluginUse, route: PluginRoute, services: Plu
   return {
     name,
     invites: plugin.invites === true,
+    credentialHeaders: plugin.credentialHeaders ?? [],
     carries: plugin.carries(own),
     async register(instance) {
       announce(instance, name)

@@ -13,6 +13,7 @@ function keyed(header: string, more = ''): string {
   phase: 'authenticate',
   schema: { type: 'object', properties: {}, additionalProperties: false },
   carries: () => request => request.headers['${header}'] !== undefined,
+  credentialHeaders: ['${header}'],
   ${more}
   register (route) {
     route.addHook('onRequest', async request => {
@@ -77,6 +78,14 @@ t.test('the first credential that is there decides', async t => {
     'the plugin that judged is the one that is counted'
   )
   t.ok(lines.some(line => line.refusedBy === 'key-b'))
+})
+
+t.test('a credential that was not judged stays here as well', async t => {
+  const { url } = await gateway(t, '[key-a, key-b]')
+  const answer = await fetch(url, { headers: { 'x-a': 'good', 'x-b': 's3cret' } })
+  const { headers } = (await answer.json()) as { headers: Record<string, string> }
+  t.equal(headers['x-forwarded-user'], 'x-a')
+  t.equal(headers['x-b'], undefined)
 })
 
 t.test('only the hooks of the plugin that judged see the answer', async t => {
