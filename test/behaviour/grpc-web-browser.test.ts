@@ -1,22 +1,13 @@
-import { spawn } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { createRequire } from 'node:module'
 import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
-import { delimiter, dirname, join } from 'node:path'
+import { dirname, join } from 'node:path'
 import t from 'tap'
+import { browse, skipWithoutBrowser as skip } from '../fixtures/chromium.ts'
 import { callsGateway } from '../fixtures/grpc/calls-gateway.ts'
 import { message } from '../fixtures/grpc/message.ts'
 import { rawUpstream } from '../fixtures/grpc/raw-upstream.ts'
-
-const chromium = (process.env.PATH ?? '')
-  .split(delimiter)
-  .flatMap(folder => ['chromium', 'chromium-browser', 'google-chrome'].map(name => join(folder, name)))
-  .find(existsSync)
-const mustRun = process.env.SALLYPORT_NO_SKIP === '1'
-const skip = chromium !== undefined || mustRun ? false : 'skipped: chromium is not installed'
 
 const library = readFileSync(
   join(dirname(createRequire(import.meta.url).resolve('grpc-web')), 'index.esm.js')
@@ -88,17 +79,7 @@ t.test('a page of another site calls with the grpc-web package', { skip }, async
     uses: `{ cors: { origins: ["${origin}"] } }, { protocol: { rpcs: [shop.v1.Orders/Get, shop.v1.Orders/Watch, shop.v1.Orders/Missing] } }`
   })
   gateway = calls.url
-  const profile = await mkdtemp(join(tmpdir(), 'sallyport-chromium-'))
-  const flags = ['--headless', '--no-sandbox', '--disable-gpu', `--user-data-dir=${profile}`]
-  const browser = spawn(chromium ?? 'chromium', [...flags, '--remote-debugging-port=0', `${origin}/page`], {
-    stdio: 'ignore'
-  })
-  t.teardown(async () => {
-    const gone = new Promise(exit => browser.once('exit', exit))
-    browser.kill('SIGKILL')
-    await gone
-    await rm(profile, { recursive: true, force: true, maxRetries: 5 })
-  })
+  await browse(t, `${origin}/page`)
 
   const refused = { code: 12, message: 'Unknown method (protocol.rpc)' }
   const missing = { code: 5, message: 'no order 17' }

@@ -1,17 +1,11 @@
 import { execFileSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
-import { delimiter, join, resolve } from 'node:path'
+import { readFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import t from 'tap'
+import { chromium, skipWithoutBrowser as skip } from '../../fixtures/chromium.ts'
 import { type Picture, readPng } from './png.ts'
 
 /** The page as a person sees it: a real browser draws the golden pages, and the colours are looked up in the picture. */
-const chromium = (process.env.PATH ?? '')
-  .split(delimiter)
-  .flatMap(folder => ['chromium', 'chromium-browser', 'google-chrome'].map(name => join(folder, name)))
-  .find(existsSync)
-const mustRun = process.env.SALLYPORT_NO_SKIP === '1'
-const skip = chromium !== undefined || mustRun ? false : 'skipped: chromium is not installed'
-
 type Scheme = 'light' | 'dark'
 
 function draw(folder: string, page: string, scheme: Scheme): Picture {
@@ -26,7 +20,7 @@ function draw(folder: string, page: string, scheme: Scheme): Picture {
   const look = `--blink-settings=preferredColorScheme=${scheme === 'dark' ? 0 : 1}`
   const profile = `--user-data-dir=${join(folder, 'profile')}`
   const url = `file://${resolve(`test/golden/perimeter/${page}/verify.html`)}`
-  execFileSync(chromium ?? 'chromium', [...flags, look, profile, `--screenshot=${picture}`, url], {
+  execFileSync(chromium, [...flags, look, profile, `--screenshot=${picture}`, url], {
     stdio: 'ignore'
   })
   return readPng(readFileSync(picture))
