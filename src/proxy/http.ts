@@ -5,6 +5,7 @@ import { Refusal } from '../errors.ts'
 import { type Exchange, exchangeOf, type UpstreamCall } from '../exchange.ts'
 import { enter, noTicket } from './admission.ts'
 import { announcesTooMuch, CountedBody, hasBody } from './body.ts'
+import { recordEnd, recordFailure, recordStart } from './call-record.ts'
 import type { Endpoint, UpstreamRequest } from './endpoint.ts'
 import { reasonOf } from './failures.ts'
 import { faultyFraming, forwardedHeaders, identityFields, isChunked, returnedHeaders } from './headers.ts'
@@ -107,12 +108,8 @@ class ProxyCall implements UpstreamCall {
     this.#endpoint = endpoint
     upstream.inFlight++
     endpoint.inFlight++
-    exchange.call = this
-    if (this.#before === null) {
-      exchange.upstream = upstream.name
-      exchange.upstreamStart = performance.now()
-      upstream.retries?.count(exchange.upstreamStart)
-    }
+    if (this.#before === null) recordStart(exchange, this.#target, this)
+    else exchange.call = this
     const method = exchange.request.method as 'GET'
     const { connects } = endpoint
     endpoint.pool.dispatch(
@@ -298,15 +295,11 @@ class ProxyCall implements UpstreamCall {
 
   #fail(refusal: Refusal): void {
     if (this.#ended) return
-    const { breaker } = this.#target.upstream
-    if (refusal.reason.startsWith('upstream.')) breaker?.failed(this.#ticket)
-    else breaker?.released(this.#ticket)
-    this.#finish()
     const exchange = this.#exchange
     const { response } = exchange
+    recordFailure(exchange, this.#target, refusal, this.#ticket)
+    this.#finish()
     exchange.refuse(refusal.reason, null, refusal.detail ?? null)
-    if (refusal.reason.startsWith('upstream.')) this.#target.upstreamErrors(refusal.reason).value++
-    else if (refusal.reason === 'plugin.failed') this.#logFailure(refusal)
     this.#abort?.()
     if (this.#stream !== null) {
       // Hooks may hold the stream: they or Fastify hear of its error, and `refuse` answers while that is possible.
@@ -322,21 +315,11 @@ class ProxyCall implements UpstreamCall {
     else answer(exchange, refusal, this.#reply.getHeaders())
   }
 
-  #logFailure(refusal: Refusal): void {
-    const { observer, route } = this.#exchange
-    observer.log.error(
-      { err: refusal.cause, route: route?.name },
-      'a plugin has set a header that cannot be sent'
-    )
-  }
-
   #finish(): void {
     if (this.#ended) return
     this.#leave()
-    const exchange = this.#exchange
-    exchange.call = null
-    exchange.upstreamEnd = performance.now()
-    this.#target.upstreamDuration.observe((exchange.upstreamEnd - exchange.upstreamStart) / 1000)
+    this.#exchange.call = null
+    recordEnd(this.#exchange, this.#target)
   }
 
   /** Nothing more is heard of this call, whatever becomes of the request. */

@@ -9,6 +9,7 @@ import { answer } from '../../answer.ts'
 import { Refusal } from '../../errors.ts'
 import type { Exchange, UpstreamCall } from '../../exchange.ts'
 import { enter, noTicket } from '../admission.ts'
+import { recordEnd, recordFailure, recordStart } from '../call-record.ts'
 import type { Endpoint } from '../endpoint.ts'
 import type { Http2Client, PendingRequest } from '../http2/client.ts'
 import { wasNotProcessed } from '../http2/errors.ts'
@@ -97,10 +98,7 @@ export class GrpcCall implements UpstreamCall, RequestSink {
   start(): void {
     const { upstream, routeTimeout } = this.#target
     const exchange = this.#exchange
-    exchange.call = this
-    exchange.upstream = upstream.name
-    exchange.upstreamStart = performance.now()
-    upstream.retries?.count(exchange.upstreamStart)
+    recordStart(exchange, this.#target, this)
     upstream.inFlight++
     if (this.#deadline !== null) {
       const left = this.#deadline - exchange.upstreamStart
@@ -153,13 +151,8 @@ export class GrpcCall implements UpstreamCall, RequestSink {
   /** The call ends with a status of ours. */
   fail(refusal: Refusal): void {
     if (this.#ended) return
-    const { upstream, upstreamErrors } = this.#target
     const exchange = this.#exchange
-    const isUpstreams = refusal.reason.startsWith('upstream.')
-    if (isUpstreams) upstream.breaker?.failed(this.#ticket)
-    else upstream.breaker?.released(this.#ticket)
-    if (isUpstreams) upstreamErrors(refusal.reason).value++
-    else if (refusal.reason === 'plugin.failed') this.#logFailure(refusal)
+    recordFailure(exchange, this.#target, refusal, this.#ticket)
     this.#finish()
     exchange.refuse(refusal.reason, null, refusal.detail ?? null)
     this.#leaveUpstream()
@@ -356,13 +349,10 @@ export class GrpcCall implements UpstreamCall, RequestSink {
     this.#ended = true
     if (this.#deadlineTimer !== undefined) clearTimeout(this.#deadlineTimer)
     if (this.#headTimer !== undefined) clearTimeout(this.#headTimer)
-    const { upstream, upstreamDuration } = this.#target
-    upstream.inFlight--
+    this.#target.upstream.inFlight--
     if (this.#endpoint !== null) this.#endpoint.inFlight--
-    const exchange = this.#exchange
-    exchange.call = null
-    exchange.upstreamEnd = performance.now()
-    upstreamDuration.observe((exchange.upstreamEnd - exchange.upstreamStart) / 1000)
+    this.#exchange.call = null
+    recordEnd(this.#exchange, this.#target)
   }
 
   /** Nothing more is heard of the upstream's stream, and it ends at once. */
@@ -379,14 +369,6 @@ export class GrpcCall implements UpstreamCall, RequestSink {
     this.#session = null
     this.#error = null
     return up
-  }
-
-  #logFailure(refusal: Refusal): void {
-    const { observer, route } = this.#exchange
-    observer.log.error(
-      { err: refusal.cause, route: route?.name },
-      'a plugin has set a header that cannot be sent'
-    )
   }
 }
 

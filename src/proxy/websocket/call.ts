@@ -3,6 +3,7 @@ import { answer } from '../../answer.ts'
 import { Refusal } from '../../errors.ts'
 import type { Exchange, Upgrade, UpstreamCall } from '../../exchange.ts'
 import { enter, noTicket } from '../admission.ts'
+import { recordEnd, recordFailure, recordStart } from '../call-record.ts'
 import type { Endpoint } from '../endpoint.ts'
 import { faultyFraming } from '../headers.ts'
 import type { ProxyTarget, SocketCounters } from '../target.ts'
@@ -61,10 +62,7 @@ export class WebSocketCall implements UpstreamCall, DialEnd, FrameMeter {
   start(): void {
     const { upstream } = this.#target
     const exchange = this.#exchange
-    exchange.call = this
-    exchange.upstream = upstream.name
-    exchange.upstreamStart = performance.now()
-    upstream.retries?.count(exchange.upstreamStart)
+    recordStart(exchange, this.#target, this)
     upstream.inFlight++
     this.#tryOnce(this.#target.responseTimeout)
   }
@@ -105,16 +103,7 @@ export class WebSocketCall implements UpstreamCall, DialEnd, FrameMeter {
       this.#target.upstream.unreachable(this.#endpoint as Endpoint)
       if (this.#retry()) return
     }
-    const { upstream, upstreamErrors, route } = this.#target
-    if (refusal.reason === 'plugin.failed') {
-      const { log } = this.#exchange.observer
-      log.error({ err: refusal.cause, route }, 'a plugin has set a header that cannot be sent')
-    }
-    const isUpstreams = refusal.reason.startsWith('upstream.')
-    if (isUpstreams) {
-      upstream.breaker?.failed(this.#ticket)
-      upstreamErrors(refusal.reason).value++
-    } else upstream.breaker?.released(this.#ticket)
+    recordFailure(this.#exchange, this.#target, refusal, this.#ticket)
     this.#ticket = noTicket
     this.#answered()
     this.#leave()
@@ -269,8 +258,7 @@ export class WebSocketCall implements UpstreamCall, DialEnd, FrameMeter {
   #answered(): void {
     const exchange = this.#exchange
     if (exchange.upstreamEnd !== 0) return
-    exchange.upstreamEnd = performance.now()
-    this.#target.upstreamDuration.observe((exchange.upstreamEnd - exchange.upstreamStart) / 1000)
+    recordEnd(exchange, this.#target)
   }
 
   /** Nothing is under way at the upstream any more. */
