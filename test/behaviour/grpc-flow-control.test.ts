@@ -1,8 +1,9 @@
 import t from 'tap'
-import { grpcGateway, openRoute, quiet, settled } from '../fixtures/grpc/gateway.ts'
+import { grpcGateway, openRoute, quiet } from '../fixtures/grpc/gateway.ts'
 import { message } from '../fixtures/grpc/message.ts'
 import { begin, openSession, statusOf } from '../fixtures/grpc/raw-call.ts'
 import { rawUpstream } from '../fixtures/grpc/raw-upstream.ts'
+import { settled } from '../fixtures/settled.ts'
 
 const method = '/shop.v1.Orders/Watch'
 const chunk = message(Buffer.alloc(16 * 1024 - 5, 'x'))

@@ -7,6 +7,7 @@ import { authority } from '../fixtures/certificates.ts'
 import { browse, skipWithoutBrowser } from '../fixtures/chromium.ts'
 import { arrivals, type EventClient, http1Client, http2Client, http2Upstream } from '../fixtures/events.ts'
 import { type Proxying, plugin, proxying } from '../fixtures/proxying.ts'
+import { settled } from '../fixtures/settled.ts'
 import { upstream } from '../helper.ts'
 
 interface Way {
@@ -339,17 +340,6 @@ function held(): number {
   let bytes = 0
   for (const response of seen) bytes += response.stream?.writableLength ?? response.writableLength
   return bytes
-}
-
-/** Resolves when a number has not changed for a while: that nothing happens has no event. */
-async function settled(read: () => number): Promise<void> {
-  let last = -1
-  for (let same = 0; same < 10; ) {
-    await new Promise(resolve => setTimeout(resolve, 20))
-    const now = read()
-    same = now === last ? same + 1 : 0
-    last = now
-  }
 }
 
 /** As a process that dies. */

@@ -3,6 +3,7 @@ import { request as httpRequest, type IncomingMessage, type ServerResponse } fro
 import t from 'tap'
 import { plugin, proxying, rawUpstream } from '../fixtures/proxying.ts'
 import { rawClient } from '../fixtures/raw.ts'
+import { settled } from '../fixtures/settled.ts'
 import { upstream } from '../helper.ts'
 
 const chunk = Buffer.alloc(2 ** 16, 'x')
@@ -12,18 +13,6 @@ const offered = 256 * 2 ** 20
 
 const sees = {
   'see.mjs': plugin('transform', "route.addHook('onSend', async (request, reply, payload) => payload)")
-}
-
-/** Resolves when a number has not changed for a while: that nothing happens has no event. */
-async function settled(read: () => number): Promise<number> {
-  let last = -1
-  for (let same = 0; same < 10; ) {
-    await new Promise(resolve => setTimeout(resolve, 20))
-    const now = read()
-    same = now === last ? same + 1 : 0
-    last = now
-  }
-  return last
 }
 
 /** Writes until the other side takes no more; counts what it took. */
