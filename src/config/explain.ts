@@ -88,10 +88,9 @@ function explainOne(error: ErrorObject, root: object, value: unknown): Finding[]
     case 'enum': {
       const known: unknown[] = error.params.allowedValues
       const words = known.map(String)
-      return at(
-        `${shown} is not a known value`,
-        remedyIn(schema) ?? suggest(nearest(String(error.data), words), words)
-      )
+      // A map has no spelling, and one with a key `toString` cannot even be made a string.
+      const meant = typeof error.data === 'object' ? undefined : nearest(String(error.data), words)
+      return at(`${shown} is not a known value`, remedyIn(schema) ?? suggest(meant, words))
     }
     case 'const':
       return at(

@@ -36,6 +36,15 @@ t.test('whatever stands in whichever place, every line says where and what is wr
   )
 })
 
+t.test('a map with a key `toString` in the place of a word is refused like any other', async t => {
+  const value = parse(text)
+  replaceAt(value, ['upstreams', 'orders', 'protocol'], { toString: false })
+  const { sources } = parseSource('gateway.yaml', stringify(value))
+  t.match(validate(sources, plugins).errors, [
+    { path: 'upstreams.orders.protocol', message: 'a map is not a known value' }
+  ])
+})
+
 function listPaths(value: unknown, path: string[]): string[][] {
   if (typeof value !== 'object' || value === null) return [path]
   const below = Object.entries(value).flatMap(([key, child]) => listPaths(child, [...path, key]))
