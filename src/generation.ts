@@ -72,7 +72,7 @@ export class Generation implements ExchangeObserver {
   }
 
   get upstreams(): ReadonlySet<Upstream> {
-    return new Set(this.routes.map(route => route.upstream))
+    return new Set(this.routes.flatMap(route => route.shares.map(({ upstream }) => upstream)))
   }
 
   get underWay(): number {

@@ -70,8 +70,10 @@ export type RouteInstance = FastifyInstance & { gateway: PluginGateway }
 export interface PluginGateway {
   /** The route's name: the metric label. */
   readonly route: string
-  /** The name of the route's upstream. */
+  /** The name of the route's upstream; of the first one where it has several. */
   readonly upstream: string
+  /** Names of all upstreams that the route spreads its requests over. */
+  readonly upstreams: readonly string[]
   /** Whether the route says `public: true`. */
   readonly public: boolean
   /** The methods of the match; empty means any. */
