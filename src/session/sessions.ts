@@ -61,6 +61,8 @@ const maxState = 256
  */
 export class Sessions {
   readonly options: SessionsOptions
+  /** What browsers reach every host of the gateway by: `https://`. */
+  readonly scheme: string
   readonly #signer: ReturnType<typeof signerFactory>
   readonly #externalHost: string
   readonly #identities = new WeakMap<SessionRecord, Identity>()
@@ -68,7 +70,9 @@ export class Sessions {
   constructor(options: SessionsOptions) {
     this.options = options
     this.#signer = signerFactory(options.secret)
-    this.#externalHost = new URL(options.externalUrl).host
+    const { host, protocol } = new URL(options.externalUrl)
+    this.#externalHost = host
+    this.scheme = `${protocol}//`
   }
 
   get log(): Logger {
