@@ -205,7 +205,8 @@ export class Sessions {
         subject: found.subject,
         sid: found.sid,
         host: hostname(headers.host),
-        claims: found.claims,
+        claims: { scope: found.scope ?? issuer.client.settings.scopes.join(' '), ...found.claims },
+        ...(found.userInfo !== null && { userInfo: found.userInfo }),
         idToken: found.idToken ?? '',
         refreshToken: found.refreshToken,
         ...tokenTimes(found.expiresAt),
@@ -258,7 +259,8 @@ export class Sessions {
   #identity(record: SessionRecord, issuer: SessionIssuer): Identity {
     const known = this.#identities.get(record)
     if (known !== undefined) return known
-    const read = issuer.readIdentity({ ...record.claims })
+    // The signed ID token has the last word.
+    const read = issuer.readIdentity({ ...record.userInfo, ...record.claims })
     const identity: Identity = Object.freeze({ ...read, kind: 'session', expiresAt: record.endsAt })
     this.#identities.set(record, identity)
     return identity
