@@ -103,7 +103,7 @@ export class Sessions {
     const id = this.#sessionId(headers)
     if (id === null) return null
     const record = await this.options.store.get(id)
-    return record === null || record.host !== hostname(headers.host) ? null : { id, record }
+    return this.#isAlive(record, headers) ? { id, record } : null
   }
 
   /**
@@ -226,12 +226,21 @@ export class Sessions {
     headers: IncomingHttpHeaders,
     issuer: SessionIssuer
   ): Identity | null | Promise<Identity | null> {
-    if (record === null || !isAt(record, issuer) || record.host !== hostname(headers.host)) return null
+    if (!this.#isAlive(record, headers) || !isAt(record, issuer)) return null
     const touched = this.options.store.touch(id)
     if (record.refreshToken !== null && Date.now() >= record.refreshAt)
       return this.#refreshed(id, record, issuer)
     const identity = this.#identity(record, issuer)
     return touched instanceof Promise ? touched.then(() => identity) : identity
+  }
+
+  #isAlive(record: SessionRecord | null, { host }: IncomingHttpHeaders): record is SessionRecord {
+    return record !== null && record.host === hostname(host) && Date.now() < this.#endOf(record)
+  }
+
+  /** A lifetime that was made shorter since is for those who were signed in already, too. */
+  #endOf({ createdAt, endsAt }: SessionRecord): number {
+    return Math.min(endsAt, createdAt + this.options.lifetime)
   }
 
   /** Before the tokens expire nobody waits for new ones. */
@@ -261,7 +270,7 @@ export class Sessions {
     if (known !== undefined) return known
     // The signed ID token has the last word.
     const read = issuer.readIdentity({ ...record.userInfo, ...record.claims })
-    const identity: Identity = Object.freeze({ ...read, kind: 'session', expiresAt: record.endsAt })
+    const identity: Identity = Object.freeze({ ...read, kind: 'session', expiresAt: this.#endOf(record) })
     this.#identities.set(record, identity)
     return identity
   }
