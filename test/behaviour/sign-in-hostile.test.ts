@@ -16,6 +16,11 @@ function isRefused(t: Test, page: Visit, what: string): void {
   t.equal(page.status, 400, what)
   t.match(page.headers['content-type'], 'text/html')
   t.match(page.body, 'The sign-in could not be completed')
+  t.equal(
+    page.headers['referrer-policy'],
+    'no-referrer',
+    'the code goes no further with the link to try again'
+  )
   t.notOk(
     [page.headers['set-cookie'] ?? []].flat().some(line => /^sallyport=/.test(line)),
     'no session'
