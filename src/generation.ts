@@ -115,7 +115,8 @@ export class Generation implements ExchangeObserver {
 
   #route(exchange: Exchange): void {
     const { request, response, target, protocol } = exchange
-    if (protocol === 'http' && this.#isOwn(target)) {
+    // The other proxy would take our own answer for a yes, and let the request through to a service of its own.
+    if (protocol === 'http' && !exchange.isQuestion && this.#isOwn(target)) {
       this.#app.routing(request, response)
       return
     }

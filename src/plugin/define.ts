@@ -208,6 +208,11 @@ export interface RequestGateway {
   readonly rpc: Rpc | null
   /** Whether the request has a session cookie of the gateway, good or bad. */
   readonly carriesSession: boolean
+  /**
+   * Set by a `guard` plugin whose options name the `Origin` of the request: its pages may act for whoever is signed in. Without,
+   * only pages of the gateway's own origin may.
+   */
+  originAllowed: boolean
   /** Set by the `authenticate` plugin that accepts the request. A route that is not public is never proxied without. */
   identity: Identity | null
   /** Parameters of the match's path, decoded. */
