@@ -133,11 +133,16 @@ function compose({ name, options }: PluginUse, route: PluginRoute, services: Plu
   const plugin = route.plugins.get(name)
   if (plugin?.carries === undefined) throw new Error(`plugin "${name}" cannot be part of another`)
   const own = options as Record<string, unknown>
+  const { credentialHeaders = [], scheme = null, challenge = null } = plugin
   return {
     name,
     invites: plugin.invites === true,
-    credentialHeaders: plugin.credentialHeaders ?? [],
+    asksNobody: plugin.asksNobody === true,
+    scheme,
+    challenge,
+    credentialHeaders: typeof credentialHeaders === 'function' ? credentialHeaders(own) : credentialHeaders,
     carries: plugin.carries(own),
+    conceal: plugin.conceals?.(own) ?? null,
     async register(instance) {
       announce(instance, name)
       const gateway = createPluginGateway(name, route, services)
