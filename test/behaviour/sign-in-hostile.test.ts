@@ -16,6 +16,11 @@ function isRefused(t: Test, page: Visit, what: string): void {
   t.equal(page.status, 400, what)
   t.match(page.headers['content-type'], 'text/html')
   t.match(page.body, 'The sign-in could not be completed')
+  t.equal(
+    page.headers['referrer-policy'],
+    'no-referrer',
+    'the code goes no further with the link to try again'
+  )
   t.notOk(
     [page.headers['set-cookie'] ?? []].flat().some(line => /^sallyport=/.test(line)),
     'no session'
@@ -207,6 +212,12 @@ t.test('cookies that nobody was given let nobody in', async t => {
     ['endless', `sallyport=${'a'.repeat(8000)}`, 401],
     ['beside another one', `sallyport=${good}; sallyport=${good}`, 400],
     ['behind one of an attacker', `sallyport=evil; sallyport=${good}`, 400],
+    ['of another host of the domain, behind a space of Unicode', `\u00a0sallyport=${good}`, 401],
+    ['in front of a space of Unicode', `sallyport\u00a0=${good}`, 401],
+    ['in quotes', `sallyport="${good}"`, 401],
+    ['in the value of another one', `a="b; sallyport=${good}"`, 401],
+    ['without a name of its own', `=sallyport=${good}`, 401],
+    ['in the words of RFC 2965', `$Version=1, sallyport=${good}`, 401],
     ['as it is', `a=b; sallyport=${good}`, 200]
   ]
   for (const [what, cookie, status] of rows)
@@ -287,4 +298,12 @@ t.test('many tabs that are never finished do not fill the header of a browser', 
     await browser.open(`${url}/a`, { until: () => true })
     t.ok((browser.cookies.get('127.0.0.1')?.size ?? 0) <= 9)
   }
+})
+
+t.test('cookies with names that nobody can write are no obstacle to a sign-in', async t => {
+  const { url } = await signInGateway(t, 'http://127.0.0.1:9')
+  const names = Array.from({ length: 12 }, (_, index) => `sallyport-sign-in-\u00e9 ${index}`)
+  const headers = { cookie: names.map(name => `${name}=1`).join('; ') }
+  const away = await new Browser().open(`${url}/a`, { headers, until: () => true })
+  t.equal(away.status, 302)
 })
