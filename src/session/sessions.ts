@@ -227,11 +227,12 @@ export class Sessions {
     issuer: SessionIssuer
   ): Identity | null | Promise<Identity | null> {
     if (!this.#isAlive(record, headers) || !isAt(record, issuer)) return null
+    // Nobody waits for it: a session that cannot be prolonged ends earlier.
     const touched = this.options.store.touch(id)
+    if (touched instanceof Promise) touched.catch(ignore)
     if (record.refreshToken !== null && Date.now() >= record.refreshAt)
       return this.#refreshed(id, record, issuer)
-    const identity = this.#identity(record, issuer)
-    return touched instanceof Promise ? touched.then(() => identity) : identity
+    return this.#identity(record, issuer)
   }
 
   #isAlive(record: SessionRecord | null, { host }: IncomingHttpHeaders): record is SessionRecord {
@@ -348,5 +349,5 @@ function refuseWithoutStore(error: unknown): never {
 }
 
 function ignore(): void {
-  // The refresher has logged it.
+  // Whoever failed has logged it.
 }
