@@ -247,11 +247,16 @@ t.test('no return URL leads away from this host, and none breaks anything', asyn
   const gateway = await signInGateway(t, upstream.url)
   const { url } = gateway
   const browser = new Browser()
+  t.ok(new Set(hostileReturnUrls).size >= 60, `${hostileReturnUrls.length} return URLs`)
   for (const [row, hostile] of hostileReturnUrls.entries()) {
     const start = `${url}/oauth2/sign-in?return_to=${encodeURIComponent(hostile.toWellFormed())}`
     const found = await browser.open(start)
     t.equal(found.url, `${url}/`, `row ${row}`)
     t.equal(found.status, 200)
+    // From the query into the sign-in that is under way, and from there into the Location of the callback.
+    const origins = new Set(found.way.map(each => new URL(each).origin))
+    t.same(origins, new Set([url, gateway.issuer.url]), 'nobody else was on the way')
+    t.match(found.way.at(-2), `${url}/oauth2/callback?`, 'through a sign-in')
   }
   t.equal(
     (await browser.open(`${url}/oauth2/sign-in?return_to=${encodeURIComponent('/a?b=c')}`)).url,
