@@ -5,6 +5,7 @@ import { Refusal } from '../errors.ts'
 import type { Identity } from '../identity.ts'
 import type { IssuerVerifier } from '../issuer/keys.ts'
 import type { Logger } from '../log.ts'
+import { claimsOf } from './claims.ts'
 import type { SessionRecord, SessionStore } from './contract.ts'
 import { type CookieShape, cookieNames, cookieValues, setCookie } from './cookie.ts'
 import { IssuerUnavailable, type OidcClient, SignInRefused } from './oidc-client.ts'
@@ -269,8 +270,7 @@ export class Sessions {
   #identity(record: SessionRecord, issuer: SessionIssuer): Identity {
     const known = this.#identities.get(record)
     if (known !== undefined) return known
-    // The signed ID token has the last word.
-    const read = issuer.readIdentity({ ...record.userInfo, ...record.claims })
+    const read = issuer.readIdentity(claimsOf(record))
     const identity: Identity = Object.freeze({ ...read, kind: 'session', expiresAt: this.#endOf(record) })
     this.#identities.set(record, identity)
     return identity
