@@ -4,7 +4,7 @@ type Fields = Readonly<Record<string, unknown>>
 
 const texts = ['issuerName', 'issuer', 'clientId', 'subject', 'host', 'idToken'] as const satisfies Keys
 const times = ['refreshAt', 'staleAt', 'createdAt', 'endsAt', 'idle'] as const satisfies Keys
-const signInTexts = ['issuerName', 'state', 'nonce', 'verifier', 'origin', 'returnTo'] as const
+const signInTexts = ['issuerName', 'state', 'nonce', 'verifier', 'origin', 'callback', 'returnTo'] as const
 type Keys = readonly (keyof SessionRecord)[]
 
 /** A session as Redis keeps it: `endsAt idle json`, so that scripts find its times without reading it. */

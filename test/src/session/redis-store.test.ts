@@ -8,6 +8,8 @@ import { sessionStoreContract } from '../../contract/session-store.ts'
 import { startRedis } from '../../fixtures/redis.ts'
 import { skipWithout } from '../../fixtures/tool.ts'
 
+const noSignIn = { state: '', nonce: '', verifier: '', origin: '', callback: '', returnTo: '/' }
+
 const silent = pino({ level: 'silent' })
 const day = 86_400_000
 
@@ -118,7 +120,7 @@ else {
       t.equal(await store.end(handleOf('a')), null)
       t.equal(await inspect.exists(`sallyport:{session}:s:${handleOf('a')}`), 0)
     }
-    const signIn = { issuerName: 'corp', state: '', nonce: '', verifier: '', origin: '', returnTo: '/' }
+    const signIn = { ...noSignIn, issuerName: 'corp' }
     for (const row of ['', '{', 'null', '7', JSON.stringify({ ...signIn, verifier: 7 })]) {
       await store.keep('k', signIn, 60_000)
       const [key] = await inspect.keys('sallyport:{session}:p:*')
@@ -140,7 +142,7 @@ else {
 
   t.test('every key ends by itself', async t => {
     const store = new RedisSessionStore(await connect(t))
-    const signIn = { issuerName: 'corp', state: '', nonce: '', verifier: '', origin: '', returnTo: '/' }
+    const signIn = { ...noSignIn, issuerName: 'corp' }
     await store.set('a', { ...record, sid: 'one' })
     await store.touch('a')
     await store.update('a', record)
@@ -182,7 +184,7 @@ else {
 
   t.test('it never holds more than it may', async t => {
     const store = new RedisSessionStore(await connect(t), { maxSessions: 3, maxSignIns: 2 })
-    const signIn = { issuerName: 'corp', state: '', nonce: '', verifier: '', origin: '', returnTo: '/' }
+    const signIn = { ...noSignIn, issuerName: 'corp' }
     for (const [index, id] of ['a', 'b', 'c', 'd'].entries())
       await store.set(id, { ...record, endsAt: record.endsAt + index })
     t.equal(await store.get('a'), null)
@@ -195,7 +197,7 @@ else {
 
   t.test('one of many holds a lock, and one of many gets a sign-in', async t => {
     const stores = [new RedisSessionStore(await connect(t)), new RedisSessionStore(await connect(t))]
-    const signIn = { issuerName: 'corp', state: '', nonce: '', verifier: '', origin: '', returnTo: '/' }
+    const signIn = { ...noSignIn, issuerName: 'corp' }
     await stores[0]!.keep('once', signIn, 60_000)
     const many = Array.from({ length: 50 }, (_, index) => stores[index % 2]!)
     const locks = await Promise.all(many.map(store => store.lock('refresh:a', 60_000)))
