@@ -2,7 +2,8 @@ import type { FastifyInstance } from 'fastify'
 import { Refusal } from '../src/errors.ts'
 import type { Generation } from '../src/generation.ts'
 import { isLocalCaller } from '../src/local-caller.ts'
-import type { SessionList } from '../src/session/contract.ts'
+import { claimsOf } from '../src/session/claims.ts'
+import type { SessionList, SessionRecord } from '../src/session/contract.ts'
 import { isHandle } from '../src/session/handle.ts'
 import type { Sessions } from '../src/session/sessions.ts'
 
@@ -94,7 +95,7 @@ function describe({ sessions, isCut }: SessionList): object {
       handle,
       issuer: record.issuerName,
       subject: record.subject,
-      email: typeof record.claims.email === 'string' ? record.claims.email : null,
+      email: emailOf(record),
       host: record.host,
       createdAt: dateOf(record.createdAt),
       endsAt: dateOf(record.endsAt),
@@ -103,6 +104,11 @@ function describe({ sessions, isCut }: SessionList): object {
     })),
     cut: isCut
   }
+}
+
+function emailOf(record: SessionRecord): string | null {
+  const { email } = claimsOf(record)
+  return typeof email === 'string' ? email : null
 }
 
 /** Null for a time that no calendar has: the issuer has not said when. */
