@@ -127,7 +127,7 @@ t.test('an owner is the text that was said, whatever YAML would make of it', asy
     '>',
     '? a',
     '\\n',
-    '${a}',
+    '$(a)',
     'Jörg',
     '数',
     '__proto__',
