@@ -94,6 +94,7 @@ export class Exchange implements RequestGateway, Listed {
   readonly upgrade: Upgrade | null
   requestId: string
   identity: Identity | null = null
+  originAllowed = false
   params: Readonly<Record<string, string>> = noParams
   maxBody = 0
   upstreamHeaders: Readonly<Record<string, string | null>> | null = null

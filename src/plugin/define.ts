@@ -81,8 +81,10 @@ export type RouteInstance = FastifyInstance & { gateway: PluginGateway }
 export interface PluginGateway {
   /** The route's name: the metric label. */
   readonly route: string
-  /** The name of the route's upstream. */
+  /** The name of the route's upstream; of the first one where it has several. */
   readonly upstream: string
+  /** Names of all upstreams that the route spreads its requests over. */
+  readonly upstreams: readonly string[]
   /** Whether the route says `public: true`. */
   readonly public: boolean
   /** The methods of the match; empty means any. */
@@ -222,6 +224,11 @@ export interface RequestGateway {
   readonly rpc: Rpc | null
   /** Whether the request has a session cookie of the gateway, good or bad. */
   readonly carriesSession: boolean
+  /**
+   * Set by a `guard` plugin whose options name the `Origin` of the request: its pages may act for whoever is signed in. Without,
+   * only pages of the gateway's own origin may.
+   */
+  originAllowed: boolean
   /** The client's `Cookie` without those of the gateway, which nobody else gets; undefined where nothing is left. */
   readonly foreignCookies: string | undefined
   /** Set by the `authenticate` plugin that accepts the request. A route that is not public is never proxied without. */

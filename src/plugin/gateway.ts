@@ -51,7 +51,7 @@ export interface FileWatching {
 /** What one route lends to the plugins on it. */
 export interface PluginRoute {
   readonly name: string
-  readonly upstream: string
+  readonly upstreams: readonly string[]
   readonly isPublic: boolean
   readonly methods: readonly string[]
   readonly outcomeListeners: OutcomeListener[]
@@ -75,7 +75,8 @@ export function createPluginGateway(
   const log = services.log.child({ plugin, route: route.name })
   return {
     route: route.name,
-    upstream: route.upstream,
+    upstream: route.upstreams[0] as string,
+    upstreams: route.upstreams,
     public: route.isPublic,
     methods: route.methods,
     log,
