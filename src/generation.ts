@@ -79,7 +79,7 @@ export class Generation implements ExchangeObserver {
   }
 
   get upstreams(): ReadonlySet<Upstream> {
-    return new Set(this.routes.map(route => route.upstream))
+    return new Set(this.routes.flatMap(route => route.shares.map(({ upstream }) => upstream)))
   }
 
   get underWay(): number {
@@ -122,7 +122,8 @@ export class Generation implements ExchangeObserver {
 
   #route(exchange: Exchange): void {
     const { request, response, target, protocol } = exchange
-    if (protocol === 'http' && this.#isOwn(target)) {
+    // The other proxy would take our own answer for a yes, and let the request through to a service of its own.
+    if (protocol === 'http' && !exchange.isQuestion && this.#isOwn(target)) {
       this.#app.routing(request, response)
       return
     }

@@ -5,9 +5,10 @@ import { Refusal, reasons } from '../errors.ts'
 import { type Exchange, exchangeOf } from '../exchange.ts'
 import type { Identity } from '../identity.ts'
 import { IssuerUnavailable, logFailure } from './oidc-client.ts'
+import { isOfOwnPage, isOwnOrigin, isSafeMethod } from './own-page.ts'
 import { sendPage } from './page.ts'
 import { safeReturnUrl } from './return-url.ts'
-import { hostname, type SessionIssuer, type Sessions } from './sessions.ts'
+import type { SessionIssuer, Sessions } from './sessions.ts'
 
 /** draft-broyer-http-cookie-auth: there is no other scheme that says what is missing. */
 const noSession = {
@@ -18,7 +19,8 @@ const noSession = {
 export interface BrowserSignIn {
   /**
    * Who the session of a request is of; null without a session of this issuer. Throws (or rejects with) a `Refusal` where that
-   * cannot be told: two cookies, an issuer that was away for too long, a WebSocket of another site.
+   * cannot be told: two cookies, an issuer that was away for too long, a WebSocket or a change that a page of another origin asks
+   * for, unless the route allows its origin.
    */
   identify(request: FastifyRequest): Identity | null | Promise<Identity | null>
   /**
@@ -29,7 +31,9 @@ export interface BrowserSignIn {
 }
 
 export function browserSignIn(sessions: Sessions, issuer: SessionIssuer, plugin: string): BrowserSignIn {
-  /** Also what lets a session of a WebSocket alone go on: it is used. */
+  const { scheme } = sessions
+
+  /** What stays open is use: it keeps the session from its idle time. */
   async function stillHolds(headers: IncomingHttpHeaders): Promise<boolean> {
     return (await sessions.identify(headers, issuer)) !== null
   }
@@ -37,7 +41,8 @@ export function browserSignIn(sessions: Sessions, issuer: SessionIssuer, plugin:
   return {
     identify(request) {
       const { headers, gateway } = request
-      if (gateway.protocol === 'websocket') refuseForeign(headers.origin, headers.host)
+      if (gateway.protocol === 'websocket') refuseForeignSocket(request, scheme)
+      else if (!isSafeMethod(request.method)) refuseForeignChange(request, scheme)
       // A sign-out ends what is open, too: on this replica, on another one, or at the issuer.
       gateway.stillHolds = stillHolds
       return sessions.identify(headers, issuer)
@@ -128,9 +133,18 @@ function pageOf({ method, headers }: FastifyRequest, exchange: Exchange): string
 }
 
 /** Browsers open WebSockets of any page with our cookies; only `Origin` tells whose page it is. */
-function refuseForeign(origin: string | undefined, host: string | undefined): void {
-  if (origin === undefined) return
-  if (hostname(URL.parse(origin)?.host) !== hostname(host)) {
-    throw new Refusal('protocol.origin', { detail: 'a session is for pages of its own host' })
-  }
+function refuseForeignSocket({ headers, gateway }: FastifyRequest, scheme: string): void {
+  const { origin, host } = headers
+  if (origin === undefined || gateway.originAllowed || isOwnOrigin(origin, host, scheme)) return
+  throw foreignPage()
+}
+
+/** Without a cookie the request is nobody's, and is told that. */
+function refuseForeignChange({ headers, gateway }: FastifyRequest, scheme: string): void {
+  if (gateway.originAllowed || isOfOwnPage(headers, scheme) || !gateway.carriesSession) return
+  throw foreignPage()
+}
+
+function foreignPage(): Refusal {
+  return new Refusal('protocol.origin', { detail: 'a session is for pages of its own origin' })
 }

@@ -11,7 +11,10 @@ export interface SessionRecord {
   readonly sid: string | null
   /** The host that the person signed in at, without a port: cookies know none. */
   readonly host: string
+  /** Of the last ID token, with the scope that was granted. */
   readonly claims: Readonly<Record<string, unknown>>
+  /** What the issuer last said of the person beside it; left out where it says nothing. */
+  readonly userInfo?: Readonly<Record<string, unknown>>
   /** For the sign-out at the issuer. */
   readonly idToken: string
   /** Null: the issuer is not asked again before the session ends. */
