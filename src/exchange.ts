@@ -4,13 +4,13 @@ import { constants, type ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
-import type { Reason } from './errors.ts'
+import type { Reason, Refusal } from './errors.ts'
 import { type ClientCertificate, clientCertificate } from './gate/client-certificate.ts'
 import { resetStream } from './gate/http2-request.ts'
 import type { Identity } from './identity.ts'
 import type { Logger } from './log.ts'
 import { type Outcome, type OutcomeListener, type Protocol, RequestOutcome } from './outcome.ts'
-import type { MessageLimits, RequestGateway, Rpc } from './plugin/define.ts'
+import type { MessageLimits, RequestGateway, Rpc, StillHolds } from './plugin/define.ts'
 import { takeParameter } from './query.ts'
 import type { Listed, Roster } from './roster.ts'
 import { cookieValues, withoutOwnCookies } from './session/cookie.ts'
@@ -45,8 +45,11 @@ export interface UpstreamCall {
    * own end that is waited for.
    */
   leave?(): void
-  /** The credential that let the client in has ended before its time: ends a call that would last. */
-  revoke?(): void
+  /**
+   * The credential that let the client in has ended: ends a call that would go on. One that was not withdrawn but has run out lets
+   * finish what has an end of its own.
+   */
+  revoke?(refusal: Refusal, isWithdrawn: boolean): void
   /**
    * The drain deadline has passed: the client gets the ending that its protocol has for that, where it has one, and the call is
    * over. What it writes needs a turn or two of the event loop before the connection may go.
@@ -69,6 +72,8 @@ export interface ExchangeObserver {
   readonly log: Logger
   /** Name of the gateway's session cookie; null or left out where nobody signs in. */
   readonly sessionCookie?: string | null
+  /** Milliseconds that an identity counts beyond its `expiresAt`. Left out: none. */
+  graceOf?(identity: Identity): number
 }
 
 /**
@@ -94,6 +99,7 @@ export class Exchange implements RequestGateway, Listed {
   readonly upgrade: Upgrade | null
   requestId: string
   identity: Identity | null = null
+  stillHolds: StillHolds | null = null
   originAllowed = false
   params: Readonly<Record<string, string>> = noParams
   maxBody = 0

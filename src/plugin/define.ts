@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Config, PluginUse, RouteConfig } from '../config/schema.ts'
 import type { Reason, RefusalOptions } from '../errors.ts'
@@ -209,6 +210,12 @@ export interface MessageLimits {
   readonly lifetime?: number | undefined
 }
 
+/**
+ * Whether the credential among the headers of a request, which was accepted when the request came, is one still: neither withdrawn nor
+ * run out. Throwing or rejecting says that this cannot be told now, and ends nothing.
+ */
+export type StillHolds = (headers: IncomingHttpHeaders) => boolean | Promise<boolean>
+
 /** What is known of one request while it is under way: `request.gateway`. */
 export interface RequestGateway {
   readonly protocol: Protocol
@@ -233,6 +240,11 @@ export interface RequestGateway {
   readonly foreignCookies: string | undefined
   /** Set by the `authenticate` plugin that accepts the request. A route that is not public is never proxied without. */
   identity: Identity | null
+  /**
+   * Set beside `identity` by a plugin whose credentials can be withdrawn, to a function made at build time. It is asked every five
+   * seconds about what stays open. Null: `identity.expiresAt` alone ends that.
+   */
+  stillHolds: StillHolds | null
   /** Parameters of the match's path, decoded. */
   readonly params: Readonly<Record<string, string>>
   /** Largest request body in bytes; a `guard` plugin may lower or raise it. */

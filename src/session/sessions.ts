@@ -250,11 +250,11 @@ export class Sessions {
   }
 
   #isAlive(record: SessionRecord | null, { host }: IncomingHttpHeaders): record is SessionRecord {
-    return record !== null && record.host === hostname(host) && Date.now() < this.#endOf(record)
+    return record !== null && record.host === hostname(host) && Date.now() < this.endOf(record)
   }
 
-  /** A lifetime that was made shorter since is for those who were signed in already, too. */
-  #endOf({ createdAt, endsAt }: SessionRecord): number {
+  /** On the calendar. A lifetime that was made shorter since is for those who were signed in already, too. */
+  endOf({ createdAt, endsAt }: SessionRecord): number {
     return Math.min(endsAt, createdAt + this.options.lifetime)
   }
 
@@ -284,7 +284,7 @@ export class Sessions {
     const known = this.#identities.get(record)
     if (known !== undefined) return known
     const read = issuer.readIdentity(claimsOf(record))
-    const identity: Identity = Object.freeze({ ...read, kind: 'session', expiresAt: this.#endOf(record) })
+    const identity: Identity = Object.freeze({ ...read, kind: 'session', expiresAt: this.endOf(record) })
     this.#identities.set(record, identity)
     return identity
   }
