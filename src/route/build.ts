@@ -24,6 +24,8 @@ export interface BuiltRoute extends Matchable, ExchangeRoute {
   readonly upstream: Upstream
   readonly chain: readonly ChainLink[]
   readonly outcomeListeners: OutcomeListener[]
+  /** Filled by the plugins that sign people in, when they are registered. */
+  readonly signInIssuers: string[]
   /** The path under which Fastify knows the route; never seen by clients, upstreams or plugins. */
   readonly address: string
   readonly maxBody: number
@@ -75,6 +77,7 @@ export function describeRoute(
     headers: config.match.headers,
     answersPreflight: hasPreflights(config) && chain.some(({ plugin }) => plugin.answersPreflight === true),
     outcomeListeners: [],
+    signInIssuers: [],
     address: `/${name}`,
     maxBody: config.maxBody ?? gateway.limits.maxBody,
     bodyTimeout: gateway.limits.requestTimeout
@@ -140,6 +143,7 @@ function pluginRoute(route: BuiltRoute, services: RouteServices, context: Fastif
     isPublic: route.config.public,
     methods: route.methods,
     outcomeListeners: route.outcomeListeners,
+    signInIssuers: route.signInIssuers,
     issuer: services.issuer,
     introspector: services.introspector,
     onClose(release) {

@@ -5,7 +5,7 @@ import { Refusal } from '../errors.ts'
 import type { Identity } from '../identity.ts'
 import type { IssuerVerifier } from '../issuer/keys.ts'
 import type { Logger } from '../log.ts'
-import type { SessionRecord, SessionStore } from './contract.ts'
+import type { PendingSignIn, SessionRecord, SessionStore } from './contract.ts'
 import { type CookieShape, cookieNames, cookieValues, setCookie } from './cookie.ts'
 import { IssuerUnavailable, type OidcClient, SignInRefused } from './oidc-client.ts'
 import { type Refresher, tokenTimes } from './refresher.ts'
@@ -47,6 +47,21 @@ export interface Departure {
 export interface CurrentSession {
   readonly id: string
   readonly record: SessionRecord
+}
+
+/** A sign-in that has begun here has failed at its end. */
+export class SignInFailed extends Error {
+  override readonly name = 'SignInFailed'
+  /** Why; the same object for every sign-in that has failed for it. */
+  readonly failure: SignInRefused | IssuerUnavailable
+  /** Path and query that the person had asked for. */
+  readonly returnTo: string
+
+  constructor(failure: SignInRefused | IssuerUnavailable, returnTo: string) {
+    super(failure.message)
+    this.failure = failure
+    this.returnTo = returnTo
+  }
 }
 
 /** How long a person may take at the issuer, in milliseconds. */
@@ -128,8 +143,8 @@ export class Sessions {
   }
 
   /**
-   * The browser is back from the issuer. Gives where it goes on, with the cookie of a new session; rejects with `SignInRefused`
-   * or `IssuerUnavailable`.
+   * The browser is back from the issuer. Gives where it goes on, with the cookie of a new session; rejects with `SignInFailed`,
+   * or with `SignInRefused` where it is nothing that has begun here.
    */
   async complete(headers: IncomingHttpHeaders, target: string): Promise<Departure> {
     const state = stateOf(target)
@@ -184,7 +199,7 @@ export class Sessions {
 
   async #exchange(
     issuer: SessionIssuer,
-    pending: { state: string; nonce: string; verifier: string; origin: string },
+    pending: PendingSignIn,
     target: string,
     headers: IncomingHttpHeaders
   ): Promise<SessionRecord> {
@@ -211,7 +226,8 @@ export class Sessions {
       }
     } catch (error) {
       signedIn(issuer.name, error instanceof SignInRefused ? 'refused' : 'error')
-      throw error
+      const isKnown = error instanceof SignInRefused || error instanceof IssuerUnavailable
+      throw isKnown ? new SignInFailed(error, safeReturnUrl(pending.returnTo)) : error
     }
   }
 
