@@ -39,6 +39,8 @@ const withoutKey = Object.freeze({ [header]: null, authorization: null })
 export default {
   name: 'api-key',
   phase: 'authenticate',
+  scheme: 'apikey',
+  challenge,
   schema: {
     type: 'object',
     description:
@@ -133,8 +135,10 @@ function problemsOf(text: string, file: string): OptionProblem[] {
 
 type Headers = FastifyRequest['headers']
 
-function carriesKey({ headers }: FastifyRequest): boolean {
-  return headers[header] !== undefined || isApiKeyScheme(headers.authorization)
+/** Also where no key may be: the client is told so, and the upstream does not get it. */
+function carriesKey({ headers, url }: FastifyRequest): boolean {
+  if (headers[header] !== undefined || isApiKeyScheme(headers.authorization)) return true
+  return hasOtherSpelling(headers) || hasKeyInQuery(url)
 }
 
 /**

@@ -10,7 +10,8 @@ export interface IntrospectionOptions {
 }
 
 /** RFC 6750 section 3.1: a request without credentials is told how to authenticate, not that it did wrong. */
-const noToken: RefusalOptions = { headers: { 'www-authenticate': 'Bearer realm="sallyport"' } }
+const challenge = 'Bearer realm="sallyport"'
+const noToken: RefusalOptions = { headers: { 'www-authenticate': challenge } }
 
 const longestCache = 300_000
 
@@ -18,6 +19,8 @@ const longestCache = 300_000
 export default {
   name: 'introspection',
   phase: 'authenticate',
+  scheme: 'bearer',
+  challenge,
   schema: {
     type: 'object',
     description:

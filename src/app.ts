@@ -11,13 +11,14 @@ import { jwksRoutes, ownPaths } from '../routes/jwks.ts'
 import { sessionRoutes } from '../routes/session.ts'
 import { answer } from './answer.ts'
 import type { Config } from './config/schema.ts'
+import { upstreamShares } from './config/upstream-shares.ts'
 import { Refusal } from './errors.ts'
 import { type Exchange, exchangeOf } from './exchange.ts'
 import { Generation } from './generation.ts'
 import { orderChain } from './plugin/chain.ts'
 import type { GatewayPlugin } from './plugin/define.ts'
 import { refusalOf } from './plugin/refusal.ts'
-import { type BuiltRoute, describeRoute, registerRoute } from './route/build.ts'
+import { type BuiltRoute, describeRoute, registerRoute, type UpstreamShare } from './route/build.ts'
 import type { GenerationServices } from './services.ts'
 import { signInIssuersAt } from './session/offers.ts'
 import { ownSignInPaths } from './session/return-url.ts'
@@ -42,9 +43,11 @@ export async function buildApp(
   const app = createInstance()
   const routes: BuiltRoute[] = []
   for (const [name, route] of Object.entries(config.routes)) {
-    const upstream = await services.upstream(config, route.upstream as string)
+    const shares: UpstreamShare[] = []
+    for (const { name: upstream, weight } of upstreamShares(route))
+      shares.push({ upstream: await services.upstream(config, upstream), weight })
     const chain = orderChain([...config.plugins, ...route.plugins], plugins)
-    routes.push(describeRoute(name, route, config, upstream, chain, services.registry))
+    routes.push(describeRoute(name, route, config, shares, chain, services.registry))
   }
   const identityKeys = await services.identityKeys(config)
   const redis = await services.redis(config)

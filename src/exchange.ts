@@ -13,7 +13,7 @@ import { type Outcome, type OutcomeListener, type Protocol, RequestOutcome } fro
 import type { MessageLimits, RequestGateway, Rpc } from './plugin/define.ts'
 import { takeParameter } from './query.ts'
 import type { Listed, Roster } from './roster.ts'
-import { cookieValues } from './session/cookie.ts'
+import { cookieValues, withoutOwnCookies } from './session/cookie.ts'
 import { continueTrace, type TraceContext } from './trace.ts'
 
 const kExchange = Symbol('sallyport.exchange')
@@ -96,6 +96,7 @@ export class Exchange implements RequestGateway, Listed {
   readonly upgrade: Upgrade | null
   requestId: string
   identity: Identity | null = null
+  originAllowed = false
   params: Readonly<Record<string, string>> = noParams
   maxBody = 0
   upstreamHeaders: Readonly<Record<string, string | null>> | null = null
@@ -174,6 +175,13 @@ export class Exchange implements RequestGateway, Listed {
     return (
       typeof sessionCookie === 'string' && cookieValues(this.request.headers.cookie, sessionCookie).length > 0
     )
+  }
+
+  get foreignCookies(): string | undefined {
+    const { cookie } = this.request.headers
+    const { sessionCookie } = this.observer
+    if (cookie === undefined || typeof sessionCookie !== 'string') return cookie
+    return withoutOwnCookies(cookie, sessionCookie)
   }
 
   get traceId(): string {

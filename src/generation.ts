@@ -38,6 +38,8 @@ export class Generation implements ExchangeObserver {
   /** Every plugin that a route may name. */
   readonly plugins: ReadonlyMap<string, GatewayPlugin>
   readonly log: Logger
+  /** Null where nobody signs in. */
+  readonly sessions: Sessions | null
   readonly sessionCookie: string | null
   readonly #app: FastifyInstance
   readonly #services: GenerationServices
@@ -60,6 +62,7 @@ export class Generation implements ExchangeObserver {
   ) {
     this.plugins = plugins
     this.#own = own
+    this.sessions = sessions
     this.sessionCookie = sessions?.options.cookie.name ?? null
     this.config = config
     this.hash = hash
@@ -72,7 +75,7 @@ export class Generation implements ExchangeObserver {
   }
 
   get upstreams(): ReadonlySet<Upstream> {
-    return new Set(this.routes.map(route => route.upstream))
+    return new Set(this.routes.flatMap(route => route.shares.map(({ upstream }) => upstream)))
   }
 
   get underWay(): number {
@@ -115,7 +118,8 @@ export class Generation implements ExchangeObserver {
 
   #route(exchange: Exchange): void {
     const { request, response, target, protocol } = exchange
-    if (protocol === 'http' && this.#isOwn(target)) {
+    // The other proxy would take our own answer for a yes, and let the request through to a service of its own.
+    if (protocol === 'http' && !exchange.isQuestion && this.#isOwn(target)) {
       this.#app.routing(request, response)
       return
     }

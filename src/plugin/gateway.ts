@@ -51,7 +51,7 @@ export interface FileWatching {
 /** What one route lends to the plugins on it. */
 export interface PluginRoute {
   readonly name: string
-  readonly upstream: string
+  readonly upstreams: readonly string[]
   readonly isPublic: boolean
   readonly methods: readonly string[]
   readonly outcomeListeners: OutcomeListener[]
@@ -77,7 +77,8 @@ export function createPluginGateway(
   const log = services.log.child({ plugin, route: route.name })
   return {
     route: route.name,
-    upstream: route.upstream,
+    upstream: route.upstreams[0] as string,
+    upstreams: route.upstreams,
     public: route.isPublic,
     methods: route.methods,
     log,
@@ -136,11 +137,16 @@ function compose({ name, options }: PluginUse, route: PluginRoute, services: Plu
   const plugin = route.plugins.get(name)
   if (plugin?.carries === undefined) throw new Error(`plugin "${name}" cannot be part of another`)
   const own = options as Record<string, unknown>
+  const { credentialHeaders = [], scheme = null, challenge = null } = plugin
   return {
     name,
     invites: plugin.invites === true,
-    credentialHeaders: plugin.credentialHeaders ?? [],
+    asksNobody: plugin.asksNobody === true,
+    scheme,
+    challenge,
+    credentialHeaders: typeof credentialHeaders === 'function' ? credentialHeaders(own) : credentialHeaders,
     carries: plugin.carries(own),
+    conceal: plugin.conceals?.(own) ?? null,
     async register(instance) {
       announce(instance, name)
       const gateway = createPluginGateway(name, route, services)

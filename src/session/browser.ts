@@ -5,10 +5,11 @@ import { type Exchange, exchangeOf } from '../exchange.ts'
 import type { Identity } from '../identity.ts'
 import { opensPage } from './navigation.ts'
 import { IssuerUnavailable, logFailure } from './oidc-client.ts'
+import { isOfOwnPage, isOwnOrigin, isSafeMethod } from './own-page.ts'
 import { type Page, sendPage } from './page.ts'
 import { refusalPage } from './refusal-page.ts'
 import { safeReturnUrl } from './return-url.ts'
-import { hostname, type SessionIssuer, type Sessions } from './sessions.ts'
+import type { SessionIssuer, Sessions } from './sessions.ts'
 
 /** draft-broyer-http-cookie-auth: there is no other scheme that says what is missing. */
 const noSession = {
@@ -19,7 +20,8 @@ const noSession = {
 export interface BrowserSignIn {
   /**
    * Who the session of a request is of; null without a session of this issuer. Throws (or rejects with) a `Refusal` where that
-   * cannot be told: two cookies, an issuer that was away for too long, a WebSocket of another site.
+   * cannot be told: two cookies, an issuer that was away for too long, a WebSocket or a change that a page of another origin asks
+   * for, unless the route allows its origin.
    */
   identify(request: FastifyRequest): Identity | null | Promise<Identity | null>
   /**
@@ -30,11 +32,15 @@ export interface BrowserSignIn {
 }
 
 export function browserSignIn(sessions: Sessions, issuer: SessionIssuer, plugin: string): BrowserSignIn {
+  const { scheme } = sessions
   return {
     identify(request) {
-      const { headers } = request
-      if (request.gateway.protocol !== 'websocket') return sessions.identify(headers, issuer)
-      refuseForeign(headers.origin, headers.host)
+      const { headers, gateway } = request
+      if (gateway.protocol !== 'websocket') {
+        if (!isSafeMethod(request.method)) refuseForeignChange(request, scheme)
+        return sessions.identify(headers, issuer)
+      }
+      refuseForeignSocket(request, scheme)
       watchSession(exchangeOf(request.raw), async () => (await sessions.identify(headers, issuer)) !== null)
       return sessions.identify(headers, issuer)
     },
@@ -117,9 +123,18 @@ function watchSession(exchange: Exchange, isAlive: () => Promise<boolean>): void
 }
 
 /** Browsers open WebSockets of any page with our cookies; only `Origin` tells whose page it is. */
-function refuseForeign(origin: string | undefined, host: string | undefined): void {
-  if (origin === undefined) return
-  if (hostname(URL.parse(origin)?.host) !== hostname(host)) {
-    throw new Refusal('protocol.origin', { detail: 'a session is for pages of its own host' })
-  }
+function refuseForeignSocket({ headers, gateway }: FastifyRequest, scheme: string): void {
+  const { origin, host } = headers
+  if (origin === undefined || gateway.originAllowed || isOwnOrigin(origin, host, scheme)) return
+  throw foreignPage()
+}
+
+/** Without a cookie the request is nobody's, and is told that. */
+function refuseForeignChange({ headers, gateway }: FastifyRequest, scheme: string): void {
+  if (gateway.originAllowed || isOfOwnPage(headers, scheme) || !gateway.carriesSession) return
+  throw foreignPage()
+}
+
+function foreignPage(): Refusal {
+  return new Refusal('protocol.origin', { detail: 'a session is for pages of its own origin' })
 }

@@ -11,7 +11,10 @@ export interface SessionRecord {
   readonly sid: string | null
   /** The host that the person signed in at, without a port: cookies know none. */
   readonly host: string
+  /** Of the last ID token, with the scope that was granted. */
   readonly claims: Readonly<Record<string, unknown>>
+  /** What the issuer last said of the person beside it; left out where it says nothing. */
+  readonly userInfo?: Readonly<Record<string, unknown>>
   /** For the sign-out at the issuer. */
   readonly idToken: string
   /** Null: the issuer is not asked again before the session ends. */
@@ -45,6 +48,20 @@ export interface SessionsOf {
   readonly subject?: string
 }
 
+/** Which sessions are listed: those of an issuer, of a subject, of both, or all. */
+export interface SessionQuery {
+  /** Most sessions of an answer. */
+  readonly limit: number
+  readonly issuer?: string | undefined
+  readonly subject?: string | undefined
+}
+
+export interface SessionList {
+  readonly sessions: readonly { readonly handle: string; readonly record: SessionRecord }[]
+  /** There may be more than these. */
+  readonly isCut: boolean
+}
+
 /**
  * Where sessions are kept. One contract for every store, one suite (`test/contract/session-store.ts`) that each must pass.
  * Every entry ends by itself, and a store never grows without bound.
@@ -65,8 +82,10 @@ export interface SessionStore {
   destroy(id: string): Awaitable<void>
   /** Ends those sessions, and answers how many there were. */
   destroyOf(which: SessionsOf): Awaitable<number>
-  /** At most `limit` sessions that are alive. */
-  list(limit: number): Awaitable<{ id: string; record: SessionRecord }[]>
+  /** Ends the session with that handle (`handleOf` of its id), and answers what it was; null: there is none. */
+  end(handle: string): Awaitable<SessionRecord | null>
+  /** Sessions that are alive, by their handles: an id would let whoever reads the list in. The work is bounded. */
+  list(query: SessionQuery): Awaitable<SessionList>
   /** Keeps a sign-in for `ttl` milliseconds. The oldest one goes when there are too many. */
   keep(key: string, signIn: PendingSignIn, ttl: number): Awaitable<void>
   /** Gives a sign-in away, once. */

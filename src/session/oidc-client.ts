@@ -19,7 +19,12 @@ export interface OidcClientSettings {
 export interface SignedIn {
   readonly subject: string
   readonly sid: string | null
-  readonly claims: Record<string, unknown>
+  /** Of the ID token; null when there is none. */
+  readonly claims: Record<string, unknown> | null
+  /** Null: the issuer has said nothing beside the ID token. */
+  readonly userInfo: Record<string, unknown> | null
+  /** Null: the one that was asked for, or had before. */
+  readonly scope: string | null
   readonly idToken: string | null
   readonly refreshToken: string | null
   /** When the tokens expire; null when the issuer does not say. */
@@ -160,8 +165,9 @@ export class OidcClient {
     return {
       subject,
       sid: typeof idClaims?.sid === 'string' ? idClaims.sid : null,
-      // The signed ID token has the last word.
-      claims: { scope: tokens.scope ?? this.settings.scopes.join(' '), ...userInfo, ...idClaims },
+      claims: idClaims === undefined ? null : { ...idClaims },
+      userInfo: userInfo === undefined ? null : { ...userInfo },
+      scope: tokens.scope ?? null,
       idToken: tokens.id_token ?? null,
       refreshToken: tokens.refresh_token ?? null,
       expiresAt: lifetime === undefined ? null : Date.now() + lifetime * 1000

@@ -44,8 +44,8 @@ export function renderPage(
     'content-security-policy': `default-src 'none'; style-src 'nonce-${nonce}'; form-action ${page.form ? "'self'" : "'none'"}; base-uri 'none'; frame-ancestors 'none'`,
     'x-content-type-options': 'nosniff',
     'x-frame-options': 'DENY',
-    // Not `no-referrer`: browsers would then send the form of a sign-out without saying where it is from.
-    'referrer-policy': 'same-origin',
+    // The address of a callback holds a code. But browsers would send the form of a sign-out without saying where it is from.
+    'referrer-policy': page.form ? 'same-origin' : 'no-referrer',
     'x-request-id': requestId,
     ...(page.refresh !== undefined && { refresh: `0; url=${page.refresh}` })
   }

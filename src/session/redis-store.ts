@@ -1,10 +1,19 @@
 import { hash, randomUUID } from 'node:crypto'
 import { Refusal } from '../errors.ts'
 import type { RedisClient, RedisScript } from '../store/redis-client.ts'
-import type { PendingSignIn, SessionRecord, SessionStore, SessionsOf } from './contract.ts'
+import type {
+  PendingSignIn,
+  SessionList,
+  SessionQuery,
+  SessionRecord,
+  SessionStore,
+  SessionsOf
+} from './contract.ts'
+import { handleOf } from './handle.ts'
 import {
   destroyOfScript,
   destroyScript,
+  endScript,
   getScript,
   keepScript,
   listScript,
@@ -27,6 +36,8 @@ export interface RedisSessionStoreOptions {
 type Step = (...values: (string | number)[]) => Promise<unknown>
 
 const prefix = 'sallyport:{session}'
+/** A list is read in so many pieces at most: ten thousand sessions. */
+const maxPieces = 10
 
 /**
  * Sessions that all replicas know: who signs out at one is out at all of them, and one of them refreshes. Every step is one atomic
@@ -43,6 +54,7 @@ export class RedisSessionStore implements SessionStore {
   readonly #touch: Step
   readonly #destroy: Step
   readonly #destroyOf: Step
+  readonly #end: Step
   readonly #list: Step
   readonly #keep: Step
   readonly #take: Step
@@ -59,6 +71,7 @@ export class RedisSessionStore implements SessionStore {
     this.#touch = step('Touch', touchScript)
     this.#destroy = step('Destroy', destroyScript)
     this.#destroyOf = step('DestroyOf', destroyOfScript)
+    this.#end = step('End', endScript)
     this.#list = step('List', listScript)
     this.#keep = step('Keep', keepScript)
     this.#take = step('Take', takeScript)
@@ -67,37 +80,59 @@ export class RedisSessionStore implements SessionStore {
   }
 
   async get(id: string): Promise<SessionRecord | null> {
-    return recordOf((await this.#get(id)) as string | null)
+    return recordOf((await this.#get(handleOf(id))) as string | null)
   }
 
   async set(id: string, record: SessionRecord): Promise<void> {
-    await this.#set(0, this.#maxSessions, id, textOf(record), ...listsOf(record))
+    await this.#set(0, this.#maxSessions, handleOf(id), textOf(record), ...listsOf(record))
   }
 
   async update(id: string, record: SessionRecord): Promise<boolean> {
-    return (await this.#set(1, this.#maxSessions, id, textOf(record), ...listsOf(record))) === 1
+    const lists = listsOf(record)
+    return (await this.#set(1, this.#maxSessions, handleOf(id), textOf(record), ...lists)) === 1
   }
 
   /** Never rejects: a session that cannot be prolonged ends earlier. */
   async touch(id: string): Promise<void> {
-    await this.#touch(id).catch(endsEarlier)
+    await this.#touch(handleOf(id)).catch(endsEarlier)
   }
 
   async destroy(id: string): Promise<void> {
-    await this.#destroy(id)
+    await this.#destroy(handleOf(id))
   }
 
   async destroyOf({ issuer, sid, subject }: SessionsOf): Promise<number> {
     const list = sid === undefined ? listOf('sub', issuer, subject ?? '') : listOf('sid', issuer, sid)
-    return (await this.#destroyOf(list, issuer, ...wanted(sid), ...wanted(subject))) as number
+    let count = 0
+    for (let from = 0; from !== -1; ) {
+      const steps = await this.#destroyOf(from, list, issuer, ...wanted(sid), ...wanted(subject))
+      const [next, ended] = steps as [number, number]
+      count += ended
+      from = next
+    }
+    return count
   }
 
-  async list(limit: number): Promise<{ id: string; record: SessionRecord }[]> {
-    const found = (await this.#list(limit)) as string[]
-    const sessions: { id: string; record: SessionRecord }[] = []
-    for (let i = 0; i + 1 < found.length; i += 2)
-      sessions.push({ id: found[i] as string, record: recordOf(found[i + 1] as string) as SessionRecord })
-    return sessions
+  async end(handle: string): Promise<SessionRecord | null> {
+    return recordOf((await this.#end(handle)) as string | null)
+  }
+
+  async list({ limit, issuer, subject }: SessionQuery): Promise<SessionList> {
+    const isOfOne = issuer !== undefined && subject !== undefined
+    const list = isOfOne ? listOf('sub', issuer, subject) : 'all'
+    const found: { handle: string; record: SessionRecord }[] = []
+    let from = 0
+    for (let pieces = 0; pieces < maxPieces && from !== -1; pieces++) {
+      // One more than wanted: to know whether there are more.
+      const most = limit + 1 - found.length
+      const answer = await this.#list(from, list, most, ...wanted(issuer), ...wanted(subject))
+      const [next, ...texts] = answer as [number, ...string[]]
+      for (let i = 0; i + 1 < texts.length; i += 2)
+        found.push({ handle: texts[i] as string, record: recordOf(texts[i + 1] as string) as SessionRecord })
+      if (found.length > limit) return { sessions: found.slice(0, limit), isCut: true }
+      from = next
+    }
+    return { sessions: found, isCut: from !== -1 }
   }
 
   async keep(key: string, signIn: PendingSignIn, ttl: number): Promise<void> {

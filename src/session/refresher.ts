@@ -111,8 +111,13 @@ function withTokens(record: SessionRecord, tokens: SignedIn): SessionRecord {
   return {
     ...record,
     ...tokenTimes(tokens.expiresAt),
-    // What the issuer does not repeat still holds.
-    claims: { ...record.claims, ...tokens.claims },
+    // All or nothing of each: a claim that a new token lacks is one that was taken away.
+    claims:
+      tokens.claims === null
+        ? { ...record.claims, ...(tokens.scope !== null && { scope: tokens.scope }) }
+        : // RFC 6749, 6: a scope that is left out is the one that was granted before.
+          { scope: tokens.scope ?? record.claims.scope, ...tokens.claims },
+    ...(tokens.userInfo !== null && { userInfo: tokens.userInfo }),
     idToken: tokens.idToken ?? record.idToken,
     refreshToken: tokens.refreshToken ?? record.refreshToken
   }

@@ -76,6 +76,8 @@ const maxState = 256
  */
 export class Sessions {
   readonly options: SessionsOptions
+  /** What browsers reach every host of the gateway by: `https://`. */
+  readonly scheme: string
   readonly #signer: ReturnType<typeof signerFactory>
   readonly #externalHost: string
   readonly #identities = new WeakMap<SessionRecord, Identity>()
@@ -83,7 +85,9 @@ export class Sessions {
   constructor(options: SessionsOptions) {
     this.options = options
     this.#signer = signerFactory(options.secret)
-    this.#externalHost = new URL(options.externalUrl).host
+    const { host, protocol } = new URL(options.externalUrl)
+    this.#externalHost = host
+    this.scheme = `${protocol}//`
   }
 
   get log(): Logger {
@@ -114,7 +118,7 @@ export class Sessions {
     const id = this.#sessionId(headers)
     if (id === null) return null
     const record = await this.options.store.get(id)
-    return record === null || record.host !== hostname(headers.host) ? null : { id, record }
+    return this.#isAlive(record, headers) ? { id, record } : null
   }
 
   /**
@@ -216,7 +220,8 @@ export class Sessions {
         subject: found.subject,
         sid: found.sid,
         host: hostname(headers.host),
-        claims: found.claims,
+        claims: { scope: found.scope ?? issuer.client.settings.scopes.join(' '), ...found.claims },
+        ...(found.userInfo !== null && { userInfo: found.userInfo }),
         idToken: found.idToken ?? '',
         refreshToken: found.refreshToken,
         ...tokenTimes(found.expiresAt),
@@ -237,12 +242,21 @@ export class Sessions {
     headers: IncomingHttpHeaders,
     issuer: SessionIssuer
   ): Identity | null | Promise<Identity | null> {
-    if (record === null || !isAt(record, issuer) || record.host !== hostname(headers.host)) return null
+    if (!this.#isAlive(record, headers) || !isAt(record, issuer)) return null
     const touched = this.options.store.touch(id)
     if (record.refreshToken !== null && Date.now() >= record.refreshAt)
       return this.#refreshed(id, record, issuer)
     const identity = this.#identity(record, issuer)
     return touched instanceof Promise ? touched.then(() => identity) : identity
+  }
+
+  #isAlive(record: SessionRecord | null, { host }: IncomingHttpHeaders): record is SessionRecord {
+    return record !== null && record.host === hostname(host) && Date.now() < this.#endOf(record)
+  }
+
+  /** A lifetime that was made shorter since is for those who were signed in already, too. */
+  #endOf({ createdAt, endsAt }: SessionRecord): number {
+    return Math.min(endsAt, createdAt + this.options.lifetime)
   }
 
   /** Before the tokens expire nobody waits for new ones. */
@@ -270,8 +284,9 @@ export class Sessions {
   #identity(record: SessionRecord, issuer: SessionIssuer): Identity {
     const known = this.#identities.get(record)
     if (known !== undefined) return known
-    const read = issuer.readIdentity({ ...record.claims })
-    const identity: Identity = Object.freeze({ ...read, kind: 'session', expiresAt: record.endsAt })
+    // The signed ID token has the last word.
+    const read = issuer.readIdentity({ ...record.userInfo, ...record.claims })
+    const identity: Identity = Object.freeze({ ...read, kind: 'session', expiresAt: this.#endOf(record) })
     this.#identities.set(record, identity)
     return identity
   }

@@ -67,6 +67,24 @@ t.test('what the issuer says of a person changes with a refresh', async t => {
   t.same(groups, ['admins', 'auditors'])
 })
 
+t.test('what the issuer no longer says of a person no longer holds', async t => {
+  const upstream = await echoUpstream(t)
+  const { url, issuer } = await signInGateway(t, upstream.url)
+  issuer.tokenLife = 100
+  const browser = new Browser()
+  await browser.open(`${url}/a`)
+  // As Keycloak answers for somebody who has left the last group.
+  issuer.userInfo = { sub: 'ada', email: 'ada@example.com' }
+  ahead(t, 101)
+  await browser.call(`${url}/a`)
+  const seen = upstream.requests.map(({ headers }) => Object.fromEntries(headers))
+  t.same(
+    seen.map(headers => headers['x-forwarded-groups']),
+    ['admins', undefined]
+  )
+  t.equal(seen.at(-1)?.['x-forwarded-email'], 'ada@example.com')
+})
+
 t.test('new tokens are kept when the issuer does not say more of the person just then', async t => {
   const { issuer, status, refreshes } = await signedIn(t)
   issuer.before = (request, response) => {

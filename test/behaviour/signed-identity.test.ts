@@ -37,6 +37,10 @@ upstreams: { orders: { url: "${url}" }, reports: { url: "${url}" } }
 routes:
   orders: { match: { path: /orders/* }, upstream: orders, plugins: [{ jwt: { issuer: corp } }] }
   reports: { match: { path: /reports/* }, upstream: reports, plugins: [{ jwt: { issuer: corp } }] }
+  both:
+    match: { path: /both/* }
+    upstreams: [{ name: orders, weight: 1 }, { name: reports, weight: 1 }]
+    plugins: [{ jwt: { issuer: corp } }]
   open: { match: { path: /open/* }, public: true, upstream: orders }
   rest: { match: { hosts: [api.example.com], path: /* }, public: true, upstream: orders }
 `
@@ -78,6 +82,8 @@ t.test('an upstream can verify who a request is from with what the gateway publi
   t.equal((claims.exp as number) - (claims.iat as number), 60)
   await t.rejects(verify(identity, 'reports'), 'what was signed for one upstream is nothing to another')
   await verify((await received('/reports/1')) as string, 'reports')
+  await verify((await received('/both/1')) as string, 'orders')
+  await verify((await received('/both/2')) as string, 'reports')
 
   const answer = await fetch(jwks)
   t.match(answer.headers.get('content-type'), /^application\/jwk-set\+json/)

@@ -1,5 +1,6 @@
 import t from 'tap'
 import type { SessionRecord } from '../../../src/session/contract.ts'
+import { handleOf } from '../../../src/session/handle.ts'
 import { MemorySessionStore } from '../../../src/session/memory-store.ts'
 import { sessionStoreContract } from '../../contract/session-store.ts'
 
@@ -40,8 +41,8 @@ t.test('it never holds more than it may: the session that was not used for longe
   store.set('d', record)
   t.equal(store.get('b'), null)
   t.same(
-    store.list(10).map(({ id }) => id),
-    ['c', 'a', 'd']
+    store.list({ limit: 10 }).sessions.map(({ handle }) => handle),
+    ['c', 'a', 'd'].map(handleOf)
   )
   t.equal(store.destroyOf({ issuer: record.issuer, subject: 'b' }), 0)
 })

@@ -1,6 +1,7 @@
 import { pino } from 'pino'
 import t from 'tap'
 import type { SessionRecord } from '../../../src/session/contract.ts'
+import { handleOf } from '../../../src/session/handle.ts'
 import { RedisSessionStore } from '../../../src/session/redis-store.ts'
 import { RedisClient } from '../../../src/store/redis-client.ts'
 import { sessionStoreContract } from '../../contract/session-store.ts'
@@ -25,6 +26,12 @@ const record: SessionRecord = {
   createdAt: 0,
   endsAt: Date.now() + day,
   idle: 3_600_000
+}
+
+/** A few at a time: the client gives up on a Redis that is slow to answer. */
+async function setAll(store: RedisSessionStore, ids: readonly string[]): Promise<void> {
+  for (let i = 0; i < ids.length; i += 100)
+    await Promise.all(ids.slice(i, i + 100).map(id => store.set(id, { ...record, sid: id })))
 }
 
 const server = await startRedis(t)
@@ -65,7 +72,7 @@ else {
     const store = new RedisSessionStore(await connect(t))
     await store.set('a', record)
     t.same(await store.get('a'), record)
-    t.same(await store.list(5), [{ id: 'a', record }])
+    t.same(await store.list({ limit: 5 }), { sessions: [{ handle: handleOf('a'), record }], isCut: false })
     t.equal(await store.destroyOf({ issuer: record.issuer, subject: record.subject }), 1)
   })
 
@@ -79,11 +86,36 @@ else {
     await store.lock('refresh:a', 15_000)
     const keys = await inspect.keys('*')
     t.equal(keys.length, 7)
+    t.ok(keys.includes(`sallyport:{session}:s:${handleOf('a')}`), 'whoever reads it learns no id')
     for (const key of keys) {
       t.match(key, /^sallyport:\{session\}:[sipl]:[\w-]{1,43}$|^sallyport:\{session\}:(all|p)$/)
       const left = await inspect.pttl(key)
       t.ok(left > 0 && left <= day, `${key}: ${left} ms`)
     }
+  })
+
+  t.test('a person with thousands of sessions is listed and ended in pieces', async t => {
+    const store = new RedisSessionStore(await connect(t), { maxSessions: 20_000 })
+    const many = Array.from({ length: 2500 }, (_, index) => `id-${index}`)
+    await setAll(store, many)
+    const { issuer, subject } = record
+    const all = await store.list({ limit: 5000, issuer, subject })
+    t.match([all.sessions.length, all.isCut], [2500, false])
+    t.equal(new Set(all.sessions.map(({ handle }) => handle)).size, 2500, 'each of them once')
+    await Promise.all(many.slice(0, 1200).map(id => inspect.del(`sallyport:{session}:s:${handleOf(id)}`)))
+    const rest = await store.list({ limit: 5000 })
+    t.match([rest.sessions.length, rest.isCut], [1300, false], 'what has ended does not hide the others')
+    t.equal(await inspect.zcard('sallyport:{session}:all'), 1300, 'and is looked at once')
+    t.equal((await store.list({ limit: 5, issuer, subject: 'nobody' })).sessions.length, 0)
+    t.equal(await store.destroyOf({ issuer, subject }), 1300)
+    t.same((await store.list({ limit: 5 })).sessions, [])
+  })
+
+  t.test('a list is looked through for ten thousand sessions, and says that there may be more', async t => {
+    const store = new RedisSessionStore(await connect(t))
+    const many = Array.from({ length: 10_001 }, (_, index) => `id-${index}`)
+    await setAll(store, many)
+    t.same(await store.list({ limit: 5, subject: 'nobody' }), { sessions: [], isCut: true })
   })
 
   t.test('it never holds more than it may', async t => {
