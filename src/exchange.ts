@@ -32,6 +32,8 @@ declare module 'node:http' {
 export interface ExchangeRoute {
   readonly name: string
   readonly outcomeListeners: readonly OutcomeListener[]
+  /** Names of the issuers that people sign in with on this route; empty: it is none for people. */
+  readonly signInIssuers: readonly string[]
   /** `requests_in_flight` of the route. */
   readonly inFlight: { value: number }
 }

@@ -50,6 +50,21 @@ export interface CurrentSession {
   readonly record: SessionRecord
 }
 
+/** A sign-in that has begun here has failed at its end. */
+export class SignInFailed extends Error {
+  override readonly name = 'SignInFailed'
+  /** Why; the same object for every sign-in that has failed for it. */
+  readonly failure: SignInRefused | IssuerUnavailable
+  /** Path and query that the person had asked for. */
+  readonly returnTo: string
+
+  constructor(failure: SignInRefused | IssuerUnavailable, returnTo: string) {
+    super(failure.message)
+    this.failure = failure
+    this.returnTo = returnTo
+  }
+}
+
 /** How long a person may take at the issuer, in milliseconds. */
 const signInTtl = 600_000
 /** A browser with more sign-ins under way than this, in other tabs, begins anew. */
@@ -134,8 +149,8 @@ export class Sessions {
   }
 
   /**
-   * The browser is back from the issuer. Gives where it goes on, with the cookie of a new session; rejects with `SignInRefused`
-   * or `IssuerUnavailable`.
+   * The browser is back from the issuer. Gives where it goes on, with the cookie of a new session; rejects with `SignInFailed`,
+   * or with `SignInRefused` where it is nothing that has begun here.
    */
   async complete(headers: IncomingHttpHeaders, target: string): Promise<Departure> {
     const state = stateOf(target)
@@ -230,7 +245,8 @@ export class Sessions {
       }
     } catch (error) {
       signedIn(issuer.name, error instanceof SignInRefused ? 'refused' : 'error')
-      throw error
+      const isKnown = error instanceof SignInRefused || error instanceof IssuerUnavailable
+      throw isKnown ? new SignInFailed(error, safeReturnUrl(pending.returnTo)) : error
     }
   }
 
