@@ -2,7 +2,7 @@ import type { Identity } from '../identity.ts'
 import { notAnAccessToken } from './access-token.ts'
 import type { TokenReason } from './challenge.ts'
 import type { IssuerSettings } from './keys.ts'
-import type { JsonObject } from './strict-json.ts'
+import type { JsonObject } from '../json/strict-json.ts'
 
 export interface ClaimFault {
   reason: TokenReason

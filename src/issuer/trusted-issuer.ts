@@ -6,7 +6,7 @@ import { refuseToken } from './challenge.ts'
 import { findClaimFault, identityReader } from './claims.ts'
 import { KeyManager } from './key-manager.ts'
 import type { IssuerOptions, IssuerSettings, IssuerVerifier } from './keys.ts'
-import type { JsonObject } from './strict-json.ts'
+import type { JsonObject } from '../json/strict-json.ts'
 import { maxTokenLength, type ParsedToken, parseToken } from './token.ts'
 import { isClaimError, type PreparedKey } from './verifier.ts'
 
