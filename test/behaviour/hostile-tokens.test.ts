@@ -12,7 +12,7 @@ const jwt = 'jwt: { issuer: corp, scopes: ["orders:read"] }'
 /** Statuses of gRPC that a client may get for a credential: UNAUTHENTICATED, PERMISSION_DENIED, and INTERNAL for what is no HTTP. */
 const grpcStatus: Readonly<Record<number, number>> = { 401: 16, 403: 7, 400: 13, 431: 8 }
 
-/** RFC 6750, 3; where nothing was there to judge, all that the route takes. */
+/** Of a route that takes tokens; of one that takes keys too, as long as there is nothing to say of a token. */
 const challenges =
   /^Bearer realm="sallyport"(?:, ApiKey realm="sallyport"|, error="(?:invalid_token|insufficient_scope)", .+)?$/
 
