@@ -92,7 +92,14 @@ const cases: Record<string, Omit<PluginCase, 'file'>> = {
       { url: 'http://auth.corp.svc/check', timeout: '1s', headers: ['x-user'] },
       { url: 'https://auth.example.com', style: 'ext-authz', sends: ['cookie'], subject: 'x-auth-user' }
     ],
-    options: { url: allowing, style: 'forward-auth', timeout: 5000, sends: ['cookie'], headers: ['x-user'] }
+    options: {
+      url: allowing,
+      style: 'forward-auth',
+      timeout: 5000,
+      sends: ['cookie'],
+      headers: ['x-user'],
+      setCookies: false
+    }
   },
   headers: {
     plugin: headers,
