@@ -78,8 +78,11 @@ t.test('only a person who opens a page is sent away; everything else gets 401', 
     t.equal(found.status, status, what)
     if (status === 401) {
       t.match(found.headers['www-authenticate'], /^Cookie /)
-      if (method !== 'HEAD')
-        t.match(JSON.parse(found.body), { reason: 'token.missing', code: 'SP_TOKEN_MISSING' })
+      if (method === 'HEAD') continue
+      // A person who has sent a form reads a page.
+      if (what.startsWith('a form'))
+        t.match(found.body, 'href="/oauth2/sign-in?return_to=%2F&amp;issuer=corp"')
+      else t.match(JSON.parse(found.body), { reason: 'token.missing', code: 'SP_TOKEN_MISSING' })
     }
   }
   const denied =
