@@ -58,6 +58,7 @@ export async function adminSessionRoutes(app: FastifyInstance, options: AdminSes
     const { issuer, subject, limit } = fieldsOf(request.query, ['issuer', 'subject', 'limit'])
     const { store } = sessions.options
     return describe(
+      sessions,
       await store.list({
         limit: limitOf(limit),
         issuer: issuer === undefined ? undefined : issuerUrl(sessions, issuer),
@@ -89,16 +90,18 @@ export async function adminSessionRoutes(app: FastifyInstance, options: AdminSes
 }
 
 /** Never the id, tokens or other claims: whoever reads this may not become who it is about. */
-function describe({ sessions, isCut }: SessionList): object {
+function describe(sessions: Sessions, { sessions: listed, isCut }: SessionList): object {
+  const now = Date.now()
+  const alive = listed.filter(({ record }) => now < sessions.endOf(record))
   return {
-    sessions: sessions.map(({ handle, record }) => ({
+    sessions: alive.map(({ handle, record }) => ({
       handle,
       issuer: record.issuerName,
       subject: record.subject,
       email: emailOf(record),
       host: record.host,
       createdAt: dateOf(record.createdAt),
-      endsAt: dateOf(record.endsAt),
+      endsAt: dateOf(sessions.endOf(record)),
       idle: record.idle,
       refreshAt: record.refreshToken === null ? null : dateOf(record.refreshAt)
     })),

@@ -51,6 +51,21 @@ export interface CurrentSession {
   readonly record: SessionRecord
 }
 
+/** A sign-in that has begun here has failed at its end. */
+export class SignInFailed extends Error {
+  override readonly name = 'SignInFailed'
+  /** Why; the same object for every sign-in that has failed for it. */
+  readonly failure: SignInRefused | IssuerUnavailable
+  /** Path and query that the person had asked for. */
+  readonly returnTo: string
+
+  constructor(failure: SignInRefused | IssuerUnavailable, returnTo: string) {
+    super(failure.message)
+    this.failure = failure
+    this.returnTo = returnTo
+  }
+}
+
 /** How long a person may take at the issuer, in milliseconds. */
 const signInTtl = 600_000
 /** A browser with more sign-ins under way than this, in other tabs, begins anew. */
@@ -141,8 +156,8 @@ export class Sessions {
   }
 
   /**
-   * The browser is back from the issuer. Gives where it goes on, with the cookie of a new session; rejects with `SignInRefused`
-   * or `IssuerUnavailable`.
+   * The browser is back from the issuer. Gives where it goes on, with the cookie of a new session; rejects with `SignInFailed`,
+   * or with `SignInRefused` where it is nothing that has begun here.
    */
   async complete(headers: IncomingHttpHeaders, target: string): Promise<Departure> {
     const state = stateOf(target)
@@ -237,7 +252,8 @@ export class Sessions {
       }
     } catch (error) {
       signedIn(issuer.name, error instanceof SignInRefused ? 'refused' : 'error')
-      throw error
+      const isKnown = error instanceof SignInRefused || error instanceof IssuerUnavailable
+      throw isKnown ? new SignInFailed(error, safeReturnUrl(pending.returnTo)) : error
     }
   }
 
@@ -257,11 +273,11 @@ export class Sessions {
   }
 
   #isAlive(record: SessionRecord | null, { host }: IncomingHttpHeaders): record is SessionRecord {
-    return record !== null && record.host === hostname(host) && Date.now() < this.#endOf(record)
+    return record !== null && record.host === hostname(host) && Date.now() < this.endOf(record)
   }
 
-  /** A lifetime that was made shorter since is for those who were signed in already, too. */
-  #endOf({ createdAt, endsAt }: SessionRecord): number {
+  /** On the calendar. A lifetime that was made shorter since is for those who were signed in already, too. */
+  endOf({ createdAt, endsAt }: SessionRecord): number {
     return Math.min(endsAt, createdAt + this.options.lifetime)
   }
 
@@ -291,7 +307,7 @@ export class Sessions {
     const known = this.#identities.get(record)
     if (known !== undefined) return known
     const read = issuer.readIdentity(claimsOf(record))
-    const identity: Identity = Object.freeze({ ...read, kind: 'session', expiresAt: this.#endOf(record) })
+    const identity: Identity = Object.freeze({ ...read, kind: 'session', expiresAt: this.endOf(record) })
     this.#identities.set(record, identity)
     return identity
   }
