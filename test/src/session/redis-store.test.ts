@@ -158,7 +158,7 @@ else {
     t.equal(keys.length, 8)
     t.ok(keys.includes(`sallyport:{session}:s:${handleOf('a')}`), 'whoever reads it learns no id')
     for (const key of keys) {
-      t.match(key, /^sallyport:\{session\}:[siopl]:[\w-]{1,43}$|^sallyport:\{session\}:(all|p)$/)
+      t.match(key, /^sallyport:\{session\}:[siopl]:[\w-]{1,64}$|^sallyport:\{session\}:(all|p)$/)
       const left = await inspect.pttl(key)
       t.ok(left > 0 && left <= day, `${key}: ${left} ms`)
     }
