@@ -4,6 +4,7 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import type { ExplainOptions } from './command/explain.ts'
 import type { AddKeyOptions } from './command/keys.ts'
 import type { ReachOptions, VerifyOptions } from './command/perimeter.ts'
+import { addSessionsCommand } from './command/sessions-usage.ts'
 import { ConfigError } from './config/config-problem.ts'
 import { type Env, readEnv } from './config/env.ts'
 import { headerOf } from './explain/question.ts'
@@ -139,6 +140,7 @@ function program(env: Env): Command {
     .action(reach)
   addExplainCommand(command, env)
   addKeysCommand(command)
+  addSessionsCommand(command)
   return command
 }
 

@@ -1,4 +1,12 @@
-import type { PendingSignIn, SessionRecord, SessionStore, SessionsOf } from './contract.ts'
+import type {
+  PendingSignIn,
+  SessionList,
+  SessionQuery,
+  SessionRecord,
+  SessionStore,
+  SessionsOf
+} from './contract.ts'
+import { handleOf } from './handle.ts'
 
 export interface MemorySessionStoreOptions {
   /** Most sessions; beyond it the one that was not used for longest ends. Default 50,000. */
@@ -10,6 +18,7 @@ export interface MemorySessionStoreOptions {
 }
 
 interface Entry {
+  readonly handle: string
   record: SessionRecord
   expires: number
 }
@@ -28,6 +37,8 @@ export class MemorySessionStore implements SessionStore {
   readonly #sessions = new Map<string, Entry>()
   /** Ids by what an issuer calls them. */
   readonly #ids = new Map<string, Set<string>>()
+  /** Ids by handle. */
+  readonly #handles = new Map<string, string>()
   readonly #signIns = new Map<string, Kept<PendingSignIn>>()
   readonly #locks = new Map<string, Kept<symbol>>()
 
@@ -49,7 +60,9 @@ export class MemorySessionStore implements SessionStore {
     this.destroy(id)
     this.#dropEnded()
     if (this.#sessions.size >= this.#maxSessions) this.destroy(first(this.#sessions))
-    this.#sessions.set(id, { record, expires: this.#expiry(record) })
+    const handle = handleOf(id)
+    this.#handles.set(handle, id)
+    this.#sessions.set(id, { handle, record, expires: this.#expiry(record) })
     for (const key of indexKeys(record)) this.#index(key).add(id)
   }
 
@@ -72,6 +85,7 @@ export class MemorySessionStore implements SessionStore {
     const entry = this.#sessions.get(id)
     if (entry === undefined) return
     this.#sessions.delete(id)
+    this.#handles.delete(entry.handle)
     for (const key of indexKeys(entry.record)) {
       const ids = this.#index(key)
       ids.delete(id)
@@ -91,14 +105,28 @@ export class MemorySessionStore implements SessionStore {
     return count
   }
 
-  list(limit: number): { id: string; record: SessionRecord }[] {
+  end(handle: string): SessionRecord | null {
+    const id = this.#handles.get(handle)
+    if (id === undefined) return null
+    const record = this.get(id)
+    this.destroy(id)
+    return record
+  }
+
+  list({ limit, issuer, subject }: SessionQuery): SessionList {
     const now = this.#now()
-    const found: { id: string; record: SessionRecord }[] = []
-    for (const [id, { record, expires }] of this.#sessions) {
-      if (found.length >= limit) break
-      if (now < expires) found.push({ id, record })
+    const isOfOne = issuer !== undefined && subject !== undefined
+    const ids = isOfOne ? (this.#ids.get(subjectKey(issuer, subject)) ?? []) : this.#sessions.keys()
+    const sessions: { handle: string; record: SessionRecord }[] = []
+    for (const id of ids) {
+      const { handle, record, expires } = this.#sessions.get(id) as Entry
+      if (now >= expires) continue
+      if (issuer !== undefined && record.issuer !== issuer) continue
+      if (subject !== undefined && record.subject !== subject) continue
+      if (sessions.length >= limit) return { sessions, isCut: true }
+      sessions.push({ handle, record })
     }
-    return found
+    return { sessions, isCut: false }
   }
 
   keep(key: string, signIn: PendingSignIn, ttl: number): void {
@@ -124,7 +152,7 @@ export class MemorySessionStore implements SessionStore {
   }
 
   async close(): Promise<void> {
-    for (const map of [this.#sessions, this.#ids, this.#signIns, this.#locks]) map.clear()
+    for (const map of [this.#sessions, this.#ids, this.#handles, this.#signIns, this.#locks]) map.clear()
   }
 
   #index(key: string): Set<string> {

@@ -94,7 +94,7 @@ t.test('a policy that looks at bodies which nobody reads is refused at its line'
   for (const [uses, message] of [
     [
       `{ authorize: { allow: '!has(request.body)' } }`,
-      /:13:37 {2}.*authorize\.allow {2}request\.body is not read here .* {2}add body: /
+      /:13:38 {2}.*authorize\.allow {2}request\.body is not read here .* {2}add body: /
     ],
     [
       `{ authorize: { allow: 'true', body: {} } }`,

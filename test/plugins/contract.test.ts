@@ -91,9 +91,9 @@ const cases: Record<string, Omit<PluginCase, 'file'>> = {
     plugin: forwardAuth,
     written: [
       { url: 'http://auth.corp.svc/check', timeout: '1s', headers: ['x-user'] },
-      { url: 'https://auth.example.com', subject: 'x-auth-user' }
+      { url: 'https://auth.example.com', style: 'ext-authz', sends: ['cookie'], subject: 'x-auth-user' }
     ],
-    options: { url: allowing, timeout: 5000, headers: ['x-user'] }
+    options: { url: allowing, style: 'forward-auth', timeout: 5000, sends: ['cookie'], headers: ['x-user'] }
   },
   headers: {
     plugin: headers,

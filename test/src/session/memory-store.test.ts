@@ -1,7 +1,10 @@
 import t from 'tap'
 import type { SessionRecord } from '../../../src/session/contract.ts'
+import { handleOf } from '../../../src/session/handle.ts'
 import { MemorySessionStore } from '../../../src/session/memory-store.ts'
 import { sessionStoreContract } from '../../contract/session-store.ts'
+
+const noSignIn = { state: '', nonce: '', verifier: '', origin: '', callback: '', returnTo: '/' }
 
 sessionStoreContract(t, async t => {
   let now = 1_000_000
@@ -40,15 +43,15 @@ t.test('it never holds more than it may: the session that was not used for longe
   store.set('d', record)
   t.equal(store.get('b'), null)
   t.same(
-    store.list(10).map(({ id }) => id),
-    ['c', 'a', 'd']
+    store.list({ limit: 10 }).sessions.map(({ handle }) => handle),
+    ['c', 'a', 'd'].map(handleOf)
   )
   t.equal(store.destroyOf({ issuer: record.issuer, subject: 'b' }), 0)
 })
 
 t.test('a flood of sign-ins takes no more memory than the cap', async t => {
   const store = new MemorySessionStore({ maxSignIns: 100 })
-  const signIn = { issuerName: 'corp', state: '', nonce: '', verifier: '', origin: '', returnTo: '/' }
+  const signIn = { ...noSignIn, issuerName: 'corp' }
   for (let i = 0; i < 10_000; i++) store.keep(`key-${i}`, signIn, 600_000)
   t.equal(store.take('key-9899'), null)
   t.ok(store.take('key-9900'))
