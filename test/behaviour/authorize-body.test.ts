@@ -1,8 +1,10 @@
 import { once } from 'node:events'
 import { type ClientHttp2Stream, connect, type OutgoingHttpHeaders } from 'node:http2'
+import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
 import { heldBytes, hold, release } from '../../src/body/allowance.ts'
 import { type Echo, echoUpstream } from '../fixtures/echo.ts'
+import { http2Upstream } from '../fixtures/http2-upstream.ts'
 import { type Proxying, plugin, proxying } from '../fixtures/proxying.ts'
 import { rawClient } from '../fixtures/raw.ts'
 import { buildGateway, type RunningGateway } from '../helper.ts'
@@ -352,6 +354,34 @@ routes: { all: { match: { path: /* }, public: true, upstream: backend, plugins: 
     echo.requests.map(({ body }) => body),
     Array(4).fill('{"amount":1}')
   )
+})
+
+t.test('an upstream of HTTP/2 gets it too, whole or as it comes', async t => {
+  const bodies: string[] = []
+  const { url } = await http2Upstream(t, async (request, response) => {
+    bodies.push(await text(request))
+    response.writeHead(200).end()
+  })
+  const shadow = small.replace('{ body', '{ mode: shadow, body')
+  const running = await proxying(t, url, { more: 'protocol: h2c', uses: `${shadow}`, top: listeners })
+  t.equal((await call(running, post('{"amount":1}'))).status, 200)
+  const client = rawClient(t, running.port)
+  client.send(chunkedHead + chunk('x'.repeat(1500)))
+  while (heldBytes() > 0) await new Promise(setImmediate)
+  client.send(`${chunk('y'.repeat(50_000))}0\r\n\r\n`)
+  t.equal((await client.next()).status, 200)
+  t.same(bodies, ['{"amount":1}', 'x'.repeat(1500) + 'y'.repeat(50_000)])
+})
+
+t.test('requests that follow one another on a connection keep their own bodies', async t => {
+  const running = await deciding(t, small)
+  const client = rawClient(t, running.port)
+  const bodies = [1, 2, 3].map(amount => `{"amount":${amount}}`)
+  client.send(bodies.map(body => post(body)).join('') + post('{"amount":1000}'))
+  const statuses: number[] = []
+  for (let at = 0; at < 4; at++) statuses.push((await client.next()).status)
+  t.same(statuses, [200, 200, 200, 403])
+  t.same(running.echo.requests.map(({ body }) => body).sort(), bodies)
 })
 
 t.test('a client that leaves while its body is awaited is no decision', async t => {
