@@ -63,7 +63,8 @@ const cases: Record<string, Omit<PluginCase, 'file'>> = {
     plugin: authorize,
     written: [
       { allow: '"orders:read" in identity.scopes', mode: 'shadow' },
-      { scopes: ['internal'], groups: ['ops'] }
+      { scopes: ['internal'], groups: ['ops'] },
+      { allow: 'request.body.amount < 1000', body: { maxSize: '64Ki' } }
     ],
     options: {
       allow: '"orders:read" in identity.scopes',
