@@ -5,6 +5,7 @@ import { Refusal } from '../errors.ts'
 import type { Identity } from '../identity.ts'
 import type { IssuerVerifier } from '../issuer/keys.ts'
 import type { Logger } from '../log.ts'
+import { networkOf } from '../store/key.ts'
 import { claimsOf } from './claims.ts'
 import type { PendingSignIn, SessionRecord, SessionStore } from './contract.ts'
 import { type CookieShape, cookieNames, cookieValues, setCookie } from './cookie.ts'
@@ -126,8 +127,14 @@ export class Sessions {
    * Begins a sign-in: remembers what is needed when the browser is back, and binds it to this browser with a cookie of its own,
    * so that several tabs do not disturb one another and nobody can finish the sign-in of somebody else.
    * Rejects with `IssuerUnavailable`.
+   * @param clientIp whose sign-in it is: each client has a share of those that are remembered
    */
-  async begin(headers: IncomingHttpHeaders, issuer: SessionIssuer, returnTo: string): Promise<Departure> {
+  async begin(
+    headers: IncomingHttpHeaders,
+    issuer: SessionIssuer,
+    returnTo: string,
+    clientIp: string
+  ): Promise<Departure> {
     const origin = this.#origin(headers.host)
     // Under a name that the configuration does not know, nothing begins: the issuer would not send anybody back to it.
     if (origin === null) return { location: new URL(returnTo, this.options.externalUrl).href, cookies: [] }
@@ -135,7 +142,7 @@ export class Sessions {
     const { url, state, nonce, verifier } = await issuer.client.begin(origin + callback)
     const binding = randomBytes(32).toString('base64url')
     const pending = { issuerName: issuer.name, state, nonce, verifier, origin, callback, returnTo }
-    await this.options.store.keep(signInKey(state, binding), pending, signInTtl)
+    await this.options.store.keep(signInKey(state, binding), pending, signInTtl, networkOf(clientIp))
     const { cookie } = this.options
     const others = cookieNames(headers.cookie, this.#signInPrefix)
     const dropped = others.length < maxSignInCookies ? [] : others
