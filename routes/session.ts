@@ -2,6 +2,7 @@ import cookies from '@fastify/cookie'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { type Exchange, exchangeOf } from '../src/exchange.ts'
 import { depart, refuseWithPage } from '../src/session/browser.ts'
+import { claimsOf } from '../src/session/claims.ts'
 import { readForm } from '../src/session/form.ts'
 import { LogoutRefused, readLogoutToken } from '../src/session/logout-token.ts'
 import { IssuerUnavailable, logFailure, SignInRefused } from '../src/session/oidc-client.ts'
@@ -70,8 +71,7 @@ export async function sessionRoutes(
     const exchange = exchangeOf(request.raw)
     const session = await sessions.current(request.headers)
     if (session === null) return sendPage(exchange, reply, signedOut)
-    const { claims, subject } = session.record
-    const name = displayName(claims.email, subject)
+    const name = displayName(claimsOf(session.record).email, session.record.subject)
     return sendPage(exchange, reply, {
       status: 200,
       title: 'Sign out?',
