@@ -98,6 +98,16 @@ export default {
       return stored
     }
 
+    /** Whoever takes a key out of the file wants to be rid of its holder now. */
+    function stillHolds(headers: Headers): boolean {
+      const key = keyOf(headers)
+      const id = typeof key === 'string' ? idOfKey(key) : undefined
+      const stored = id === undefined ? undefined : file.current.get(id)
+      if (stored === undefined || !timingSafeEqual(digestOfKey(key as string), stored.digest)) return false
+      const { expiresAt } = stored.identity
+      return expiresAt === null || Date.now() < expiresAt
+    }
+
     route.addHook(
       'onRequest',
       function authenticateApiKey(
@@ -111,6 +121,7 @@ export default {
         if (key === undefined) return gateway.deny('token.missing', noKey)
         const known = request.gateway
         known.identity = judge(key).identity
+        known.stillHolds = stillHolds
         const before = known.upstreamHeaders
         known.upstreamHeaders = before === null ? withoutKey : { ...before, ...withoutKey }
         done()

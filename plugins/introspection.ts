@@ -77,6 +77,16 @@ export default {
       return gateway.deny(reason, { headers, detail, cause })
     }
 
+    /** The issuer is asked again once `cache` is over. An issuer that does not answer has not said no. */
+    async function stillHolds({ authorization }: FastifyRequest['headers']): Promise<boolean> {
+      try {
+        await introspector.introspect(bearerToken(authorization) ?? '', cache)
+        return true
+      } catch (error) {
+        return !isRefusal(error) || !error.reason.startsWith('token.')
+      }
+    }
+
     route.addHook(
       'onRequest',
       function authenticateByIntrospection(
@@ -86,6 +96,7 @@ export default {
       ) {
         const token = bearerToken(request.headers.authorization)
         if (token === undefined) return gateway.deny('token.missing', noToken)
+        request.gateway.stillHolds = stillHolds
         let verdict: Identity | Promise<Identity>
         try {
           verdict = introspector.introspect(token, cache)

@@ -2,7 +2,8 @@ import type { FastifyInstance } from 'fastify'
 import { Refusal } from '../src/errors.ts'
 import type { Generation } from '../src/generation.ts'
 import { isLocalCaller } from '../src/local-caller.ts'
-import type { SessionList } from '../src/session/contract.ts'
+import { claimsOf } from '../src/session/claims.ts'
+import type { SessionList, SessionRecord } from '../src/session/contract.ts'
 import { isHandle } from '../src/session/handle.ts'
 import type { Sessions } from '../src/session/sessions.ts'
 
@@ -57,6 +58,7 @@ export async function adminSessionRoutes(app: FastifyInstance, options: AdminSes
     const { issuer, subject, limit } = fieldsOf(request.query, ['issuer', 'subject', 'limit'])
     const { store } = sessions.options
     return describe(
+      sessions,
       await store.list({
         limit: limitOf(limit),
         issuer: issuer === undefined ? undefined : issuerUrl(sessions, issuer),
@@ -88,21 +90,28 @@ export async function adminSessionRoutes(app: FastifyInstance, options: AdminSes
 }
 
 /** Never the id, tokens or other claims: whoever reads this may not become who it is about. */
-function describe({ sessions, isCut }: SessionList): object {
+function describe(sessions: Sessions, { sessions: listed, isCut }: SessionList): object {
+  const now = Date.now()
+  const alive = listed.filter(({ record }) => now < sessions.endOf(record))
   return {
-    sessions: sessions.map(({ handle, record }) => ({
+    sessions: alive.map(({ handle, record }) => ({
       handle,
       issuer: record.issuerName,
       subject: record.subject,
-      email: typeof record.claims.email === 'string' ? record.claims.email : null,
+      email: emailOf(record),
       host: record.host,
       createdAt: dateOf(record.createdAt),
-      endsAt: dateOf(record.endsAt),
+      endsAt: dateOf(sessions.endOf(record)),
       idle: record.idle,
       refreshAt: record.refreshToken === null ? null : dateOf(record.refreshAt)
     })),
     cut: isCut
   }
+}
+
+function emailOf(record: SessionRecord): string | null {
+  const { email } = claimsOf(record)
+  return typeof email === 'string' ? email : null
 }
 
 /** Null for a time that no calendar has: the issuer has not said when. */

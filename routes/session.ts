@@ -52,7 +52,10 @@ export async function sessionRoutes(
     return reply
   })
 
-  app.get(callbackPath, async function callback(request, reply) {
+  app.get(callbackPath, callback)
+  for (const name of sessions.options.issuers.keys()) app.get(`${callbackPath}/${name}`, callback)
+
+  async function callback(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
     const exchange = exchangeOf(request.raw)
     try {
       const { location, cookies } = await sessions.complete(request.headers, exchange.target)
@@ -60,7 +63,7 @@ export async function sessionRoutes(
     } catch (error) {
       return showFailure(sessions, exchange, reply, error)
     }
-  })
+  }
 
   app.get(signOutPath, async function signOutPage(request, reply) {
     const exchange = exchangeOf(request.raw)

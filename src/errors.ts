@@ -29,7 +29,7 @@ export const reasons = Object.freeze({
     401,
     'SP_TOKEN_EXPIRED',
     'The token has expired',
-    'The `exp` of the token lies in the past by more than the clock tolerance.'
+    'The `exp` of the token lies in the past by more than the clock tolerance. Or what was open (a WebSocket, a stream, a gRPC call) has outlived its credential: it has run out, or was withdrawn; the log says which.'
   ),
   'token.invalid': reason(
     401,

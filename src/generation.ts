@@ -7,6 +7,7 @@ import type { Config } from './config/schema.ts'
 import { type Reason, Refusal } from './errors.ts'
 import { Exchange, type ExchangeObserver, type Upgrade } from './exchange.ts'
 import { encodedSlashTraits, requestTraits, traits } from './gate/gate.ts'
+import type { Identity } from './identity.ts'
 import type { Logger } from './log.ts'
 import { LogLimit } from './log-limit.ts'
 import type { Outcome, Protocol } from './outcome.ts'
@@ -45,6 +46,8 @@ export class Generation implements ExchangeObserver {
   readonly #services: GenerationServices
   readonly #table: RouteTable<BuiltRoute>
   readonly #isTrusted: (address: string) => boolean
+  /** How far clocks may differ, by the `iss` of tokens. */
+  readonly #tolerances: ReadonlyMap<string, number>
   /** What the gateway answers itself on its public listeners: paths that begin so belong to no route. */
   readonly #own: readonly string[]
   #underWay = 0
@@ -72,6 +75,7 @@ export class Generation implements ExchangeObserver {
     this.#services = services
     this.#table = new RouteTable(routes)
     this.#isTrusted = trustFunction(config.trustedProxies)
+    this.#tolerances = tolerancesOf(config)
   }
 
   get upstreams(): ReadonlySet<Upstream> {
@@ -152,6 +156,10 @@ export class Generation implements ExchangeObserver {
     return false
   }
 
+  graceOf({ kind, issuer }: Identity): number {
+    return kind === 'jwt' || kind === 'introspection' ? (this.#tolerances.get(issuer) ?? 0) : 0
+  }
+
   began(): void {
     this.#underWay++
   }
@@ -199,6 +207,14 @@ export class Generation implements ExchangeObserver {
     const claimed = all(request, this.#isTrusted).at(-1) ?? peer
     return clientAddress(claimed) ?? peer
   }
+}
+
+/** Two issuers may be one by their `iss`, with different audiences. */
+function tolerancesOf({ issuers }: Config): ReadonlyMap<string, number> {
+  const tolerances = new Map<string, number>()
+  for (const { issuer, clockTolerance } of Object.values(issuers))
+    tolerances.set(issuer, Math.max(clockTolerance, tolerances.get(issuer) ?? 0))
+  return tolerances
 }
 
 /** `192.0.2.1:4711` and `[2001:db8::1]:4711`, as some proxies write it. */

@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Config, PluginUse, RouteConfig } from '../config/schema.ts'
 import type { Reason, RefusalOptions } from '../errors.ts'
@@ -209,6 +210,20 @@ export interface MessageLimits {
   readonly lifetime?: number | undefined
 }
 
+/**
+ * Whether the credential among the headers of a request, which was accepted when the request came, is one still: neither withdrawn nor
+ * run out. Throwing or rejecting says that this cannot be told now, and ends nothing.
+ */
+export type StillHolds = (headers: IncomingHttpHeaders) => boolean | Promise<boolean>
+
+/** What the body of a request says, or why that is not to be known. */
+export interface JsonBody {
+  /** As `JSON.parse` gives it; undefined where the request has no body, or where it cannot be judged. Others see it too: do not change it. */
+  readonly value: unknown
+  /** Why the body cannot be judged: `gateway.deny(fault.reason, fault.options)`. Null: it can. */
+  readonly fault: { readonly reason: Reason; readonly options: RefusalOptions } | null
+}
+
 /** What is known of one request while it is under way: `request.gateway`. */
 export interface RequestGateway {
   readonly protocol: Protocol
@@ -233,6 +248,11 @@ export interface RequestGateway {
   readonly foreignCookies: string | undefined
   /** Set by the `authenticate` plugin that accepts the request. A route that is not public is never proxied without. */
   identity: Identity | null
+  /**
+   * Set beside `identity` by a plugin whose credentials can be withdrawn, to a function made at build time. It is asked every five
+   * seconds about what stays open. Null: `identity.expiresAt` alone ends that.
+   */
+  stillHolds: StillHolds | null
   /** Parameters of the match's path, decoded. */
   readonly params: Readonly<Record<string, string>>
   /** Largest request body in bytes; a `guard` plugin may lower or raise it. */
@@ -259,6 +279,14 @@ export interface RequestGateway {
    * @returns its values, decoded; empty when there is none
    */
   takeQuery(name: string): readonly string[]
+  /**
+   * Reads the body of a request of a route with `protocol: http`, whole, as JSON in UTF-8. It is held meanwhile and goes to the
+   * upstream as it came, judged or not; plugins of one request share one reading. A body that two readers could read in two ways,
+   * is of another type, longer, too slow or not here is a `fault`.
+   * @param maxSize bytes, from 1 to 1 MiB; `maxBody` counts where it is less
+   * @returns rejects when the client has gone, and on routes of another protocol
+   */
+  readJson(maxSize: number): Promise<JsonBody>
   /** Another request id than the gateway's own, for logs and the upstream. */
   useRequestId(id: string): void
   /** Called once when this request ends, after the route's outcome listeners; at once when it has ended already. */

@@ -31,8 +31,6 @@ export interface BuiltRoute extends Matchable, ExchangeRoute {
   /** The path under which Fastify knows the route; never seen by clients, upstreams or plugins. */
   readonly address: string
   readonly maxBody: number
-  /** Milliseconds for a whole request to arrive. */
-  readonly bodyTimeout: number
   /** `decisions_total` with verdict allow, by the plugin's position; null for plugins that do not decide. */
   readonly allowed: readonly (Cell | null)[]
 }

@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Reason } from '../errors.ts'
 import { Refusal } from '../errors.ts'
@@ -33,15 +34,19 @@ export interface BrowserSignIn {
 
 export function browserSignIn(sessions: Sessions, issuer: SessionIssuer, plugin: string): BrowserSignIn {
   const { scheme } = sessions
+
+  /** What stays open is use: it keeps the session from its idle time. */
+  async function stillHolds(headers: IncomingHttpHeaders): Promise<boolean> {
+    return (await sessions.identify(headers, issuer)) !== null
+  }
+
   return {
     identify(request) {
       const { headers, gateway } = request
-      if (gateway.protocol !== 'websocket') {
-        if (!isSafeMethod(request.method)) refuseForeignChange(request, scheme)
-        return sessions.identify(headers, issuer)
-      }
-      refuseForeignSocket(request, scheme)
-      watchSession(exchangeOf(request.raw), async () => (await sessions.identify(headers, issuer)) !== null)
+      if (gateway.protocol === 'websocket') refuseForeignSocket(request, scheme)
+      else if (!isSafeMethod(request.method)) refuseForeignChange(request, scheme)
+      // A sign-out ends what is open, too: on this replica, on another one, or at the issuer.
+      gateway.stillHolds = stillHolds
       return sessions.identify(headers, issuer)
     },
 
@@ -105,21 +110,6 @@ function pageOf({ method, headers }: FastifyRequest, exchange: Exchange): string
   if (headers['sec-fetch-mode'] !== 'navigate' || headers['sec-fetch-site'] !== 'same-origin') return null
   const from = URL.parse(String(headers.referer))
   return from !== null && from.host === headers.host ? safeReturnUrl(from.pathname + from.search) : '/'
-}
-
-/** How often the session of an open WebSocket is looked for, in milliseconds. */
-const watchEvery = 10_000
-
-/** A WebSocket lasts, and a sign-out ends it too: on this replica, on another one, or at the issuer. */
-function watchSession(exchange: Exchange, isAlive: () => Promise<boolean>): void {
-  async function look(): Promise<void> {
-    // Who cannot be asked has not said no: the lifetime of the session still ends it.
-    const alive = await isAlive().catch(() => true)
-    if (!alive) exchange.call?.revoke?.()
-  }
-  const timer = setInterval(() => void look(), watchEvery)
-  timer.unref()
-  exchange.onEnd(() => clearInterval(timer))
 }
 
 /** Browsers open WebSockets of any page with our cookies; only `Origin` tells whose page it is. */

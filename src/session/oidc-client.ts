@@ -84,6 +84,12 @@ export class OidcClient {
     this.settings = settings
   }
 
+  /** Whether its answers say who gives them (RFC 9207). Rejects with `IssuerUnavailable`. */
+  async saysIssuer(): Promise<boolean> {
+    const configuration = await this.#configuration()
+    return configuration.serverMetadata().authorization_response_iss_parameter_supported === true
+  }
+
   /** A request for a sign-in that comes back to `redirectUri`. Rejects with `IssuerUnavailable`. */
   async begin(redirectUri: string): Promise<AuthorizationRequest> {
     const configuration = await this.#configuration()

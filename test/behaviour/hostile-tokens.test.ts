@@ -149,6 +149,10 @@ routes:
 /** Statuses of gRPC that a client may get for a credential: UNAUTHENTICATED, PERMISSION_DENIED, and INTERNAL for what is no HTTP. */
 const grpcStatus: Readonly<Record<number, number>> = { 401: 16, 403: 7, 400: 13, 431: 8 }
 
+/** Of a route that takes tokens; of one that takes keys too, as long as there is nothing to say of a token. */
+const challenges =
+  /^Bearer realm="sallyport"(?:, ApiKey realm="sallyport"|, error="(?:invalid_token|insufficient_scope)", .+)?$/
+
 /** What is wrong with how a hostile row was refused; null: nothing. */
 function faultOf(door: TokenDoor, made: Made, told: Told, expect: readonly Reason[]): string | null {
   const { isIn, status, reason, challenge } = told
@@ -166,10 +170,7 @@ function faultOf(door: TokenDoor, made: Made, told: Told, expect: readonly Reaso
   const documented = reasons[reason].status
   if (status !== (door.name === 'gRPC' ? grpcStatus[documented] : documented))
     return `${said}, wanted ${documented}`
-  if (
-    !/^Bearer realm="sallyport"(?:, error="(?:invalid_token|insufficient_scope)", .+)?$/.test(challenge ?? '')
-  )
-    return `${said} with the challenge ${challenge}`
+  if (!challenges.test(challenge ?? '')) return `${said} with the challenge ${challenge}`
   return null
 }
 

@@ -194,6 +194,7 @@ t.test('people and programs share a route: a key decides where there is one', as
     'key.mjs': `export default {
       phase: 'authenticate', schema: { type: 'object', properties: {}, additionalProperties: false },
       carries: () => request => request.headers['x-key'] !== undefined,
+      challenge: 'Key realm="shop"',
       register: route => route.addHook('onRequest', async () => route.gateway.deny('token.invalid'))
     }`
   })
@@ -208,6 +209,14 @@ t.test('people and programs share a route: a key decides where there is one', as
   const browser = new Browser()
   t.equal((await browser.open(`${url}/a`)).status, 200, 'a person is invited')
   t.equal((await browser.call(`${url}/a`)).status, 200)
+  const nothing = await new Browser().call(`${url}/a`)
+  t.equal(nothing.status, 401)
+  t.match(
+    nothing.headers.get('www-authenticate'),
+    /^Key realm="shop", Cookie realm="sallyport"/,
+    'a program hears of both'
+  )
+  t.match(await nothing.json(), { reason: 'token.missing' })
   const bad = await browser.call(`${url}/a`, { 'x-key': 'nonsense' })
   t.equal(bad.status, 401, 'a bad key does not fall through to the session')
   t.match(await bad.json(), { reason: 'token.invalid' })

@@ -121,6 +121,10 @@ export class GrpcCall implements UpstreamCall, RequestSink {
     this.fail(cutOff)
   }
 
+  revoke(refusal: Refusal): void {
+    this.fail(refusal)
+  }
+
   takeRequest(chunk: Buffer): void {
     const up = this.#up
     if (up === null) return
