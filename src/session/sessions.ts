@@ -119,7 +119,7 @@ export class Sessions {
   async current(headers: IncomingHttpHeaders): Promise<CurrentSession | null> {
     const id = this.#sessionId(headers)
     if (id === null) return null
-    const record = await this.options.store.get(id)
+    const record = await stored(this.options.store.get(id))
     return this.#isAlive(record, headers) ? { id, record } : null
   }
 
@@ -136,7 +136,7 @@ export class Sessions {
     const { url, state, nonce, verifier } = await issuer.client.begin(origin + callback)
     const binding = randomBytes(32).toString('base64url')
     const pending = { issuerName: issuer.name, state, nonce, verifier, origin, callback, returnTo }
-    await this.options.store.keep(signInKey(state, binding), pending, signInTtl)
+    await stored(this.options.store.keep(signInKey(state, binding), pending, signInTtl))
     const { cookie } = this.options
     const others = cookieNames(headers.cookie, this.#signInPrefix)
     const dropped = others.length < maxSignInCookies ? [] : others
@@ -159,7 +159,7 @@ export class Sessions {
     const [binding, ...more] = cookieValues(headers.cookie, name)
     if (binding === undefined || more.length > 0)
       throw new SignInRefused('this browser has begun no such sign-in')
-    const pending = await this.options.store.take(signInKey(state, binding))
+    const pending = await stored(this.options.store.take(signInKey(state, binding)))
     if (pending === null) throw new SignInRefused('the sign-in is unknown, too old or used already')
     const issuer = this.options.issuers.get(pending.issuerName)
     if (issuer === undefined || pending.origin !== this.#origin(headers.host))
@@ -168,10 +168,10 @@ export class Sessions {
       throw new SignInRefused('the answer has come to the path of another issuer')
     const record = await this.#exchange(issuer, pending, target, headers)
     const before = await this.current(headers).catch(() => null)
-    if (before !== null) await this.options.store.destroy(before.id)
+    if (before !== null) await stored(this.options.store.destroy(before.id))
     // Always a new id: one that was known before the sign-in is worth nothing after it.
     const id = randomBytes(32).toString('base64url')
-    await this.options.store.set(id, record)
+    await stored(this.options.store.set(id, record))
     const { cookie } = this.options
     this.log.info({ issuer: issuer.name, subject: record.subject }, 'a person has signed in')
     return {
@@ -379,6 +379,14 @@ function decoded(value: string): string {
 function refuseWithoutStore(error: unknown): never {
   if (error instanceof Refusal) throw error
   throw new Refusal('session.unavailable', { detail: 'the store of sessions does not answer', cause: error })
+}
+
+async function stored<Value>(answer: Value | Promise<Value>): Promise<Value> {
+  try {
+    return await answer
+  } catch (error) {
+    return refuseWithoutStore(error)
+  }
 }
 
 function ignore(): void {
