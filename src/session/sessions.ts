@@ -5,6 +5,7 @@ import { Refusal } from '../errors.ts'
 import type { Identity } from '../identity.ts'
 import type { IssuerVerifier } from '../issuer/keys.ts'
 import type { Logger } from '../log.ts'
+import { networkOf } from '../store/key.ts'
 import { claimsOf } from './claims.ts'
 import type { PendingSignIn, SessionRecord, SessionStore } from './contract.ts'
 import { type CookieShape, cookieNames, cookieValues, setCookie } from './cookie.ts'
@@ -119,7 +120,7 @@ export class Sessions {
   async current(headers: IncomingHttpHeaders): Promise<CurrentSession | null> {
     const id = this.#sessionId(headers)
     if (id === null) return null
-    const record = await stored(this.options.store.get(id))
+    const record = await this.options.store.get(id)
     return this.#isAlive(record, headers) ? { id, record } : null
   }
 
@@ -127,8 +128,14 @@ export class Sessions {
    * Begins a sign-in: remembers what is needed when the browser is back, and binds it to this browser with a cookie of its own,
    * so that several tabs do not disturb one another and nobody can finish the sign-in of somebody else.
    * Rejects with `IssuerUnavailable`.
+   * @param clientIp whose sign-in it is: each client has a share of those that are remembered
    */
-  async begin(headers: IncomingHttpHeaders, issuer: SessionIssuer, returnTo: string): Promise<Departure> {
+  async begin(
+    headers: IncomingHttpHeaders,
+    issuer: SessionIssuer,
+    returnTo: string,
+    clientIp: string
+  ): Promise<Departure> {
     const origin = this.#origin(headers.host)
     // Under a name that the configuration does not know, nothing begins: the issuer would not send anybody back to it.
     if (origin === null) return { location: new URL(returnTo, this.options.externalUrl).href, cookies: [] }
@@ -136,7 +143,7 @@ export class Sessions {
     const { url, state, nonce, verifier } = await issuer.client.begin(origin + callback)
     const binding = randomBytes(32).toString('base64url')
     const pending = { issuerName: issuer.name, state, nonce, verifier, origin, callback, returnTo }
-    await stored(this.options.store.keep(signInKey(state, binding), pending, signInTtl))
+    await this.options.store.keep(signInKey(state, binding), pending, signInTtl, networkOf(clientIp))
     const { cookie } = this.options
     const others = cookieNames(headers.cookie, this.#signInPrefix)
     const dropped = others.length < maxSignInCookies ? [] : others
@@ -159,7 +166,7 @@ export class Sessions {
     const [binding, ...more] = cookieValues(headers.cookie, name)
     if (binding === undefined || more.length > 0)
       throw new SignInRefused('this browser has begun no such sign-in')
-    const pending = await stored(this.options.store.take(signInKey(state, binding)))
+    const pending = await this.options.store.take(signInKey(state, binding))
     if (pending === null) throw new SignInRefused('the sign-in is unknown, too old or used already')
     const issuer = this.options.issuers.get(pending.issuerName)
     if (issuer === undefined || pending.origin !== this.#origin(headers.host))
@@ -168,10 +175,10 @@ export class Sessions {
       throw new SignInRefused('the answer has come to the path of another issuer')
     const record = await this.#exchange(issuer, pending, target, headers)
     const before = await this.current(headers).catch(() => null)
-    if (before !== null) await stored(this.options.store.destroy(before.id))
+    if (before !== null) await this.options.store.destroy(before.id)
     // Always a new id: one that was known before the sign-in is worth nothing after it.
     const id = randomBytes(32).toString('base64url')
-    await stored(this.options.store.set(id, record))
+    await this.options.store.set(id, record)
     const { cookie } = this.options
     this.log.info({ issuer: issuer.name, subject: record.subject }, 'a person has signed in')
     return {
@@ -379,14 +386,6 @@ function decoded(value: string): string {
 function refuseWithoutStore(error: unknown): never {
   if (error instanceof Refusal) throw error
   throw new Refusal('session.unavailable', { detail: 'the store of sessions does not answer', cause: error })
-}
-
-async function stored<Value>(answer: Value | Promise<Value>): Promise<Value> {
-  try {
-    return await answer
-  } catch (error) {
-    return refuseWithoutStore(error)
-  }
 }
 
 function ignore(): void {
