@@ -16,7 +16,7 @@ export default {
   schema: {
     type: 'object',
     description:
-      'Accepts every request, as `anonymous`. For the end of an `any` list: it takes the requests that carry none of the credentials before it. A bad credential is still refused by the plugin that it is for.',
+      'Accepts every request, as `anonymous`. For the end of an `any` list: it takes the requests that carry none of the credentials before it. A bad credential is still refused by the plugin that it is for. To limits by `identity.subject` all of them are one: count them by `client.ip`.',
     properties: {
       scopes: {
         type: 'array',

@@ -1,10 +1,11 @@
 import type { FastifyRequest } from 'fastify'
 import type { PluginUse } from '../src/config/schema.ts'
-import type { RefusalOptions } from '../src/errors.ts'
+import type { Refusal, RefusalOptions } from '../src/errors.ts'
 import type { ComposedPlugin, GatewayPlugin, RouteInstance } from '../src/plugin/define.ts'
 
 const kChosen = Symbol('any')
-type Choosing = FastifyRequest & { [kChosen]?: number }
+const kEmpty = Symbol('any.empty')
+type Choosing = FastifyRequest & { [kChosen]?: number; [kEmpty]?: boolean }
 type Hook = (this: unknown, ...given: unknown[]) => unknown
 type AddHook = (name: string, hook: Hook) => unknown
 
@@ -27,6 +28,7 @@ export default {
   async register(route, uses) {
     const choices = uses.map(use => route.gateway.plugin(use))
     const choose = chooser(choices)
+    const inviting = choices.findIndex(({ invites }) => invites)
     const concealed = choices.map((_choice, chosen) => concealer(choices, chosen))
     const noCredential: RefusalOptions = { headers: { 'www-authenticate': challengesOf(choices).join(', ') } }
 
@@ -34,9 +36,24 @@ export default {
       const chosen = choose(request)
       if (chosen === -1) return route.gateway.deny('token.missing', noCredential)
       request[kChosen] = chosen
+      request[kEmpty] = chosen === inviting && !choices[chosen]?.carries(request)
       done()
     })
-    for (const [position, choice] of choices.entries()) await choice.register(forChosen(route, position))
+
+    /** A plugin that invites speaks for itself alone when there is nobody to invite. */
+    function tellOfAll(error: unknown): unknown {
+      if (!isRefusal(error) || error.reason !== 'token.missing') return error
+      const own = error.headers?.['www-authenticate'] ?? []
+      const all = new Set([...challengesOf(choices), own].flat())
+      try {
+        return route.gateway.deny(error.reason, { headers: { 'www-authenticate': [...all].join(', ') } })
+      } catch (refusal) {
+        return refusal
+      }
+    }
+
+    for (const [position, choice] of choices.entries())
+      await choice.register(forChosen(route, position, choice.invites ? tellOfAll : null))
     // Behind them: two plugins may look in the same place.
     route.addHook('onRequest', function concealOthers(request: Choosing, _reply, done) {
       concealed[request[kChosen] as number]?.(request)
@@ -108,15 +125,27 @@ function fold(name: string): string {
 /** Hooks whose third argument is a payload, which one that does not run has to hand on. */
 const payloadHooks = new Set(['preParsing', 'preSerialization', 'onSend'])
 
+type Refine = (error: unknown) => unknown
+
 /** The route as one of the plugins sees it: its hooks run for the requests that it was chosen for. */
-function forChosen(route: RouteInstance, position: number): RouteInstance {
+function forChosen(route: RouteInstance, position: number, refine: Refine | null): RouteInstance {
   const addHook = route.addHook.bind(route) as unknown as AddHook
 
   function addGuardedHook(this: RouteInstance, name: string, hook: Hook): RouteInstance {
     // Hooks of the server (`onClose`, `onReady`) know no request.
     if (!requestHooks.has(name)) addHook(name, hook)
-    else addHook(name, guarded(hook, position, payloadHooks.has(name)))
+    else addHook(name, guarded(refined(name, hook), position, payloadHooks.has(name)))
     return this
+  }
+
+  /** What a hook with a callback says to it. */
+  function refined(name: string, hook: Hook): Hook {
+    if (refine === null || name !== 'onRequest' || hook.length < 3) return hook
+    return function runRefined(this: unknown, request, reply, done) {
+      if (!(request as Choosing)[kEmpty]) return hook.call(this, request, reply, done)
+      const tell = (error?: unknown) => (done as (error?: unknown) => void)(refine(error))
+      return hook.call(this, request, reply, tell)
+    }
   }
 
   return Object.create(route, { addHook: { value: addGuardedHook } }) as RouteInstance
@@ -169,4 +198,9 @@ function asyncPayloadHook(hook: Hook, position: number): Hook {
   return async function runIfChosen(this: unknown, request, reply, payload) {
     return isChosen(request, position) ? hook.call(this, request, reply, payload) : payload
   }
+}
+
+/** By its shape: a plugin has no runtime imports of the gateway. */
+function isRefusal(error: unknown): error is Refusal {
+  return error instanceof Error && error.name === 'Refusal' && 'reason' in error
 }

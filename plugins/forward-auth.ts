@@ -108,7 +108,7 @@ export default {
     const { origin, host } = new URL(options.url)
     const question = questioner(options)
     const isYes = options.style === 'ext-authz' ? isOk : isSuccess
-    const identities = gateway.cache<Identity>('identities', { max: 1000, ttl: 60_000 })
+    const identities = gateway.cache<Identity>(`identities of ${host}`, { max: 1000, ttl: 60_000 })
     const pool = gateway.shared(
       origin,
       () => new Pool(origin, { connections: 128, pipelining: 1, maxHeaderSize: 16_384 }),

@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { Refusal } from '../src/errors.ts'
 import type { Generation } from '../src/generation.ts'
 import { isLocalCaller } from '../src/local-caller.ts'
+import { claimsOf } from '../src/session/claims.ts'
 import type { SessionList, SessionRecord } from '../src/session/contract.ts'
 import { isHandle } from '../src/session/handle.ts'
 import type { Sessions } from '../src/session/sessions.ts'
@@ -108,8 +109,8 @@ function describe(sessions: Sessions, { sessions: listed, isCut }: SessionList):
   }
 }
 
-function emailOf({ claims, userInfo }: SessionRecord): string | null {
-  const email = claims.email ?? userInfo?.email
+function emailOf(record: SessionRecord): string | null {
+  const { email } = claimsOf(record)
   return typeof email === 'string' ? email : null
 }
 

@@ -4,13 +4,15 @@ import { constants, type ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
+import type { HeldBody } from './body/held-body.ts'
+import { readJson } from './body/json-body.ts'
 import type { Reason, Refusal } from './errors.ts'
 import { type ClientCertificate, clientCertificate } from './gate/client-certificate.ts'
 import { resetStream } from './gate/http2-request.ts'
 import type { Identity } from './identity.ts'
 import type { Logger } from './log.ts'
 import { type Outcome, type OutcomeListener, type Protocol, RequestOutcome } from './outcome.ts'
-import type { MessageLimits, RequestGateway, Rpc, StillHolds } from './plugin/define.ts'
+import type { JsonBody, MessageLimits, RequestGateway, Rpc, StillHolds } from './plugin/define.ts'
 import { takeParameter } from './query.ts'
 import type { Listed, Roster } from './roster.ts'
 import { cookieValues, withoutOwnCookies } from './session/cookie.ts'
@@ -32,6 +34,10 @@ declare module 'node:http' {
 export interface ExchangeRoute {
   readonly name: string
   readonly outcomeListeners: readonly OutcomeListener[]
+  /** Names of the issuers that people sign in with on this route; empty: it is none for people. */
+  readonly signInIssuers: readonly string[]
+  /** Milliseconds for a whole request to arrive. */
+  readonly bodyTimeout: number
   /** `requests_in_flight` of the route. */
   readonly inFlight: { value: number }
 }
@@ -130,6 +136,10 @@ export class Exchange implements RequestGateway, Listed {
   /** Another proxy asks whether it may let the request through: it is judged, and goes to no upstream. */
   isQuestion = false
   ended = false
+  /** The body, where a plugin has had it read before the upstream is asked; null: nobody has. */
+  held: HeldBody | null = null
+  /** What the held body says, once somebody has asked. */
+  json: JsonBody | null = null
   /** The plugin whose hook runs, where `passed` does not tell: a later one (`preHandler`, `onSend`, …), or one inside another. */
   running: string | null = null
   /** Headers that plugins had set before the upstream's answer was put on the reply: what a refusal after that keeps. */
@@ -214,6 +224,10 @@ export class Exchange implements RequestGateway, Listed {
     this.target = rest
     if (values.length > 0) this.request.url = rest
     return values
+  }
+
+  readJson(maxSize: number): Promise<JsonBody> {
+    return readJson(this, maxSize)
   }
 
   onEnd(listener: () => void): void {

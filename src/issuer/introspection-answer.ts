@@ -1,8 +1,8 @@
 import type { Identity } from '../identity.ts'
+import { type JsonObject, parseStrictObject } from '../json/strict-json.ts'
 import type { TokenReason } from './challenge.ts'
 import { type ClaimFault, hasBegun, identityReader, namesAudience } from './claims.ts'
 import type { IssuerSettings } from './keys.ts'
-import { type JsonObject, parseStrictObject } from './strict-json.ts'
 
 /** What an issuer says of a token, judged. `until`: first millisecond (since the epoch) at which it counts no more. */
 export type Verdict =

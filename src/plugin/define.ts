@@ -216,6 +216,14 @@ export interface MessageLimits {
  */
 export type StillHolds = (headers: IncomingHttpHeaders) => boolean | Promise<boolean>
 
+/** What the body of a request says, or why that is not to be known. */
+export interface JsonBody {
+  /** As `JSON.parse` gives it; undefined where the request has no body, or where it cannot be judged. Others see it too: do not change it. */
+  readonly value: unknown
+  /** Why the body cannot be judged: `gateway.deny(fault.reason, fault.options)`. Null: it can. */
+  readonly fault: { readonly reason: Reason; readonly options: RefusalOptions } | null
+}
+
 /** What is known of one request while it is under way: `request.gateway`. */
 export interface RequestGateway {
   readonly protocol: Protocol
@@ -271,6 +279,14 @@ export interface RequestGateway {
    * @returns its values, decoded; empty when there is none
    */
   takeQuery(name: string): readonly string[]
+  /**
+   * Reads the body of a request of a route with `protocol: http`, whole, as JSON in UTF-8. It is held meanwhile and goes to the
+   * upstream as it came, judged or not; plugins of one request share one reading. A body that two readers could read in two ways,
+   * is of another type, longer, too slow or not here is a `fault`.
+   * @param maxSize bytes, from 1 to 1 MiB; `maxBody` counts where it is less
+   * @returns rejects when the client has gone, and on routes of another protocol
+   */
+  readJson(maxSize: number): Promise<JsonBody>
   /** Another request id than the gateway's own, for logs and the upstream. */
   useRequestId(id: string): void
   /** Called once when this request ends, after the route's outcome listeners; at once when it has ended already. */

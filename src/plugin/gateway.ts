@@ -55,6 +55,8 @@ export interface PluginRoute {
   readonly isPublic: boolean
   readonly methods: readonly string[]
   readonly outcomeListeners: OutcomeListener[]
+  /** Issuers that people sign in with on the route. */
+  readonly signInIssuers: string[]
   issuer(name: string): IssuerVerifier
   introspector(name: string): Promise<{ value: TokenIntrospector; release: () => unknown }>
   /** Called when the generation that the route belongs to has ended. */
@@ -118,15 +120,17 @@ export function createPluginGateway(
       return value
     },
     watchFile: (path, parse) => watchFile(path, parse, plugin, route, services),
-    signIn: name => signInOf(name, plugin, route.sessions),
+    signIn: name => signInOf(name, plugin, route),
     plugin: use => compose(use, route, services),
     principal: by => principalKey(by, route.isPublic)
   }
 }
 
-function signInOf(issuer: string, plugin: string, sessions: Sessions | null): BrowserSignIn {
+function signInOf(name: string, plugin: string, { sessions, signInIssuers }: PluginRoute): BrowserSignIn {
   if (sessions === null) throw new Error('the configuration has no session and externalUrl')
-  return browserSignIn(sessions, sessions.issuer(issuer), plugin)
+  const issuer = sessions.issuer(name)
+  if (!signInIssuers.includes(name)) signInIssuers.push(name)
+  return browserSignIn(sessions, issuer, plugin)
 }
 
 function compose({ name, options }: PluginUse, route: PluginRoute, services: PluginServices): ComposedPlugin {

@@ -26,11 +26,11 @@ export interface BuiltRoute extends Matchable, ExchangeRoute {
   readonly shares: readonly UpstreamShare[]
   readonly chain: readonly ChainLink[]
   readonly outcomeListeners: OutcomeListener[]
+  /** Filled by the plugins that sign people in, when they are registered. */
+  readonly signInIssuers: string[]
   /** The path under which Fastify knows the route; never seen by clients, upstreams or plugins. */
   readonly address: string
   readonly maxBody: number
-  /** Milliseconds for a whole request to arrive. */
-  readonly bodyTimeout: number
   /** `decisions_total` with verdict allow, by the plugin's position; null for plugins that do not decide. */
   readonly allowed: readonly (Cell | null)[]
 }
@@ -82,6 +82,7 @@ export function describeRoute(
     headers: config.match.headers,
     answersPreflight: hasPreflights(config) && chain.some(({ plugin }) => plugin.answersPreflight === true),
     outcomeListeners: [],
+    signInIssuers: [],
     address: `/${name}`,
     maxBody: config.maxBody ?? gateway.limits.maxBody,
     bodyTimeout: gateway.limits.requestTimeout
@@ -147,6 +148,7 @@ function pluginRoute(route: BuiltRoute, services: RouteServices, context: Fastif
     isPublic: route.config.public,
     methods: route.methods,
     outcomeListeners: route.outcomeListeners,
+    signInIssuers: route.signInIssuers,
     issuer: services.issuer,
     introspector: services.introspector,
     onClose(release) {

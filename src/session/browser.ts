@@ -1,12 +1,14 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Reason } from '../errors.ts'
-import { Refusal, reasons } from '../errors.ts'
+import { Refusal } from '../errors.ts'
 import { type Exchange, exchangeOf } from '../exchange.ts'
 import type { Identity } from '../identity.ts'
+import { opensPage } from './navigation.ts'
 import { IssuerUnavailable, logFailure } from './oidc-client.ts'
 import { isOfOwnPage, isOwnOrigin, isSafeMethod } from './own-page.ts'
-import { sendPage } from './page.ts'
+import { type Page, sendPage } from './page.ts'
+import { refusalPage } from './refusal-page.ts'
 import { safeReturnUrl } from './return-url.ts'
 import type { SessionIssuer, Sessions } from './sessions.ts'
 
@@ -81,33 +83,20 @@ export async function depart(
     if (!(error instanceof IssuerUnavailable)) throw error
     const { requestId } = exchange
     logFailure(sessions.log, error, { issuer: issuer.name, requestId }, 'nobody can sign in')
-    refuseWithPage(exchange, reply, 'session.unavailable', { plugin, detail: error.message, again: returnTo })
+    const link = { text: 'Try again', url: returnTo }
+    refuseWithPage(exchange, reply, 'session.unavailable', { plugin, detail: error.message, link })
   }
 }
 
-/** A refusal for the eyes of a person. The reason is on record as that of any other one. */
+/** A refusal for the eyes of a person, as a page with these parts of its own. The reason is on record as that of any other one. */
 export function refuseWithPage(
   exchange: Exchange,
   reply: FastifyReply,
   reason: Reason,
-  { plugin, detail, again }: { plugin: string | null; detail: string; again: string }
+  { plugin, detail, ...own }: { plugin: string | null; detail: string } & Partial<Page>
 ): void {
   exchange.refuse(reason, plugin, detail)
-  const { status, title } = reasons[reason]
-  sendPage(exchange, reply, {
-    status,
-    title,
-    text: advice[reason] ?? 'Please try again.',
-    link: { text: 'Try again', url: again },
-    namesRequest: true
-  })
-}
-
-const advice: Partial<Record<Reason, string>> = {
-  'session.unavailable': 'The sign-in service does not answer. Please try again in a moment.',
-  'session.sign_in':
-    'It may have been finished in another tab, or was left open for too long. If it fails again, pass on the number below.',
-  'protocol.origin': 'Please sign out with the button on the page of this site.'
+  sendPage(exchange, reply, { ...refusalPage(exchange, new Refusal(reason)), ...own })
 }
 
 /**
@@ -115,19 +104,10 @@ const advice: Partial<Record<Reason, string>> = {
  * browser fetches before anybody has asked.
  */
 function pageOf({ method, headers }: FastifyRequest, exchange: Exchange): string | null {
-  const mode = headers['sec-fetch-mode']
-  const takesHtml = headers.accept?.includes('text/html') === true
-  if (
-    exchange.isQuestion ||
-    exchange.protocol !== 'http' ||
-    !takesHtml ||
-    (mode !== undefined && mode !== 'navigate')
-  )
-    return null
-  if (headers['sec-purpose'] !== undefined || headers.upgrade !== undefined) return null
+  if (!opensPage(exchange)) return null
   if (method === 'GET') return safeReturnUrl(exchange.target)
   // A form of this site, sent too late: the person gets back to the page with the form.
-  if (mode !== 'navigate' || headers['sec-fetch-site'] !== 'same-origin') return null
+  if (headers['sec-fetch-mode'] !== 'navigate' || headers['sec-fetch-site'] !== 'same-origin') return null
   const from = URL.parse(String(headers.referer))
   return from !== null && from.host === headers.host ? safeReturnUrl(from.pathname + from.search) : '/'
 }

@@ -37,6 +37,8 @@ export interface PendingSignIn {
   readonly verifier: string
   /** Scheme and host that the browser comes back to. */
   readonly origin: string
+  /** The path there. */
+  readonly callback: string
   /** Path and query that the person asked for. */
   readonly returnTo: string
 }

@@ -42,6 +42,11 @@ export interface AuthorizationRequest {
 /** The issuer has said no, or what came from it or through the browser is not what was asked for. */
 export class SignInRefused extends Error {
   override readonly name = 'SignInRefused'
+
+  /** The person, or the issuer in the person's face, has said no (RFC 6749, 4.1.2.1). */
+  get isDenied(): boolean {
+    return (this.cause as { error?: unknown } | undefined)?.error === 'access_denied'
+  }
 }
 
 /** The issuer does not answer, or not as one. */
@@ -77,6 +82,12 @@ export class OidcClient {
 
   constructor(settings: OidcClientSettings) {
     this.settings = settings
+  }
+
+  /** Whether its answers say who gives them (RFC 9207). Rejects with `IssuerUnavailable`. */
+  async saysIssuer(): Promise<boolean> {
+    const configuration = await this.#configuration()
+    return configuration.serverMetadata().authorization_response_iss_parameter_supported === true
   }
 
   /** A request for a sign-in that comes back to `redirectUri`. Rejects with `IssuerUnavailable`. */

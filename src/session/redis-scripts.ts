@@ -94,7 +94,8 @@ local function walk(list, from, use)
 end
 local function fits(text, issuer, sid, subject)
   if not issuer and not sid and not subject then return true end
-  local record = cjson.decode(string.match(text, '^%S+ %S+ (.*)$'))
+  local isRead, record = pcall(cjson.decode, string.match(text, '^%S+ %S+ (.*)$') or '')
+  if not isRead or type(record) ~= 'table' then return nil end
   return (not issuer or record.issuer == issuer)
     and (not sid or record.sid == sid)
     and (not subject or record.subject == subject)
@@ -110,7 +111,8 @@ export const destroyOfScript = `${walk}
 local list, count = base .. ':i:' .. ARGV[3], 0
 local sid, subject = wanted(5), wanted(7)
 local from = walk(list, tonumber(ARGV[2]), function(hash, text)
-  if not fits(text, ARGV[4], sid, subject) then return 1 end
+  -- What cannot be read is in this list as one of theirs.
+  if fits(text, ARGV[4], sid, subject) == false then return 1 end
   redis.call('DEL', base .. ':s:' .. hash)
   redis.call('ZREM', list, hash)
   redis.call('ZREM', base .. ':all', hash)

@@ -1,4 +1,5 @@
 import { hash, randomUUID } from 'node:crypto'
+import { LruMap } from 'toad-cache'
 import { Refusal } from '../errors.ts'
 import type { RedisClient, RedisScript } from '../store/redis-client.ts'
 import type {
@@ -10,6 +11,7 @@ import type {
   SessionsOf
 } from './contract.ts'
 import { handleOf } from './handle.ts'
+import { recordOf, signInOf, textOf } from './record-text.ts'
 import {
   destroyOfScript,
   destroyScript,
@@ -38,6 +40,9 @@ type Step = (...values: (string | number)[]) => Promise<unknown>
 const prefix = 'sallyport:{session}'
 /** A list is read in so many pieces at most: ten thousand sessions. */
 const maxPieces = 10
+/** Sessions whose text has been read just now, and for how many milliseconds that is remembered. */
+const maxRead = 1000
+const rememberedFor = 60_000
 
 /**
  * Sessions that all replicas know: who signs out at one is out at all of them, and one of them refreshes. Every step is one atomic
@@ -49,6 +54,8 @@ export class RedisSessionStore implements SessionStore {
   readonly #maxSessions: number
   readonly #maxSignIns: number
   readonly #now: (() => number) | null
+  /** Redis is asked each time. The same text is the same record, so that what is known of a record is known of the next request's. */
+  readonly #read = new LruMap<{ text: string; record: SessionRecord }>(maxRead, rememberedFor)
   readonly #get: Step
   readonly #set: Step
   readonly #touch: Step
@@ -80,7 +87,14 @@ export class RedisSessionStore implements SessionStore {
   }
 
   async get(id: string): Promise<SessionRecord | null> {
-    return recordOf((await this.#get(handleOf(id))) as string | null)
+    const handle = handleOf(id)
+    const text = (await this.#get(handle)) as string | null
+    const known = this.#read.get(handle)
+    if (known !== undefined && known.text === text) return known.record
+    const record = text === null ? null : recordOf(text)
+    if (text === null || record === null) this.#read.delete(handle)
+    else this.#read.set(handle, { text, record })
+    return record
   }
 
   async set(id: string, record: SessionRecord): Promise<void> {
@@ -114,7 +128,8 @@ export class RedisSessionStore implements SessionStore {
   }
 
   async end(handle: string): Promise<SessionRecord | null> {
-    return recordOf((await this.#end(handle)) as string | null)
+    const text = (await this.#end(handle)) as string | null
+    return text === null ? null : recordOf(text)
   }
 
   async list({ limit, issuer, subject }: SessionQuery): Promise<SessionList> {
@@ -127,8 +142,10 @@ export class RedisSessionStore implements SessionStore {
       const most = limit + 1 - found.length
       const answer = await this.#list(from, list, most, ...wanted(issuer), ...wanted(subject))
       const [next, ...texts] = answer as [number, ...string[]]
-      for (let i = 0; i + 1 < texts.length; i += 2)
-        found.push({ handle: texts[i] as string, record: recordOf(texts[i + 1] as string) as SessionRecord })
+      for (let i = 0; i + 1 < texts.length; i += 2) {
+        const record = recordOf(texts[i + 1] as string)
+        if (record !== null) found.push({ handle: texts[i] as string, record })
+      }
       if (found.length > limit) return { sessions: found.slice(0, limit), isCut: true }
       from = next
     }
@@ -141,7 +158,7 @@ export class RedisSessionStore implements SessionStore {
 
   async take(key: string): Promise<PendingSignIn | null> {
     const text = (await this.#take(digest(key))) as string | null
-    return text === null ? null : (JSON.parse(text) as PendingSignIn)
+    return text === null ? null : signInOf(text)
   }
 
   async lock(key: string, ttl: number): Promise<(() => Promise<void>) | null> {
@@ -164,15 +181,6 @@ export class RedisSessionStore implements SessionStore {
       }
     }
   }
-}
-
-function textOf(record: SessionRecord): string {
-  return `${record.endsAt} ${record.idle} ${JSON.stringify(record)}`
-}
-
-function recordOf(text: string | null): SessionRecord | null {
-  if (text === null) return null
-  return JSON.parse(text.slice(text.indexOf(' ', text.indexOf(' ') + 1) + 1)) as SessionRecord
 }
 
 function listsOf({ issuer, subject, sid }: SessionRecord): string[] {

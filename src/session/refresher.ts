@@ -40,7 +40,7 @@ export class Refresher {
     this.#options = options
   }
 
-  /** Whether the issuer did not answer for this session just now. */
+  /** Whether the issuer, or the replica that asks it, did not answer for this session just now. */
   rests(id: string): boolean {
     return this.#resting.get(id) === true
   }
@@ -103,6 +103,8 @@ export class Refresher {
       const record = await this.#options.store.get(id)
       if (record === null || Date.now() < record.refreshAt) return record
     }
+    // It may have died of it: its lock lasts longer than anybody should wait for it again.
+    this.#resting.set(id, true)
     throw new IssuerUnavailable('another replica did not refresh the session in time')
   }
 }

@@ -5,7 +5,8 @@ import { Refusal } from '../errors.ts'
 import type { Identity } from '../identity.ts'
 import type { IssuerVerifier } from '../issuer/keys.ts'
 import type { Logger } from '../log.ts'
-import type { SessionRecord, SessionStore } from './contract.ts'
+import { claimsOf } from './claims.ts'
+import type { PendingSignIn, SessionRecord, SessionStore } from './contract.ts'
 import { type CookieShape, cookieNames, cookieValues, setCookie } from './cookie.ts'
 import { IssuerUnavailable, type OidcClient, SignInRefused } from './oidc-client.ts'
 import { type Refresher, tokenTimes } from './refresher.ts'
@@ -47,6 +48,21 @@ export interface Departure {
 export interface CurrentSession {
   readonly id: string
   readonly record: SessionRecord
+}
+
+/** A sign-in that has begun here has failed at its end. */
+export class SignInFailed extends Error {
+  override readonly name = 'SignInFailed'
+  /** Why; the same object for every sign-in that has failed for it. */
+  readonly failure: SignInRefused | IssuerUnavailable
+  /** Path and query that the person had asked for. */
+  readonly returnTo: string
+
+  constructor(failure: SignInRefused | IssuerUnavailable, returnTo: string) {
+    super(failure.message)
+    this.failure = failure
+    this.returnTo = returnTo
+  }
 }
 
 /** How long a person may take at the issuer, in milliseconds. */
@@ -115,9 +131,10 @@ export class Sessions {
     const origin = this.#origin(headers.host)
     // Under a name that the configuration does not know, nothing begins: the issuer would not send anybody back to it.
     if (origin === null) return { location: new URL(returnTo, this.options.externalUrl).href, cookies: [] }
-    const { url, state, nonce, verifier } = await issuer.client.begin(callbackUrl(origin))
+    const callback = await this.#callbackOf(issuer)
+    const { url, state, nonce, verifier } = await issuer.client.begin(origin + callback)
     const binding = randomBytes(32).toString('base64url')
-    const pending = { issuerName: issuer.name, state, nonce, verifier, origin, returnTo }
+    const pending = { issuerName: issuer.name, state, nonce, verifier, origin, callback, returnTo }
     await this.options.store.keep(signInKey(state, binding), pending, signInTtl)
     const { cookie } = this.options
     const others = cookieNames(headers.cookie, this.#signInPrefix)
@@ -132,8 +149,8 @@ export class Sessions {
   }
 
   /**
-   * The browser is back from the issuer. Gives where it goes on, with the cookie of a new session; rejects with `SignInRefused`
-   * or `IssuerUnavailable`.
+   * The browser is back from the issuer. Gives where it goes on, with the cookie of a new session; rejects with `SignInFailed`,
+   * or with `SignInRefused` where it is nothing that has begun here.
    */
   async complete(headers: IncomingHttpHeaders, target: string): Promise<Departure> {
     const state = stateOf(target)
@@ -146,6 +163,8 @@ export class Sessions {
     const issuer = this.options.issuers.get(pending.issuerName)
     if (issuer === undefined || pending.origin !== this.#origin(headers.host))
       throw new SignInRefused('the sign-in has begun at another host or issuer')
+    if (pending.callback !== target.split('?', 1)[0])
+      throw new SignInRefused('the answer has come to the path of another issuer')
     const record = await this.#exchange(issuer, pending, target, headers)
     const before = await this.current(headers).catch(() => null)
     if (before !== null) await this.options.store.destroy(before.id)
@@ -186,16 +205,26 @@ export class Sessions {
     return expected.length === actual.length && timingSafeEqual(expected, actual)
   }
 
+  /**
+   * RFC 9700, 4.4.2: where there are several issuers, one that does not say who answers has a path of its own. An answer that was
+   * meant for another one then comes to the wrong path.
+   */
+  async #callbackOf({ name, client }: SessionIssuer): Promise<string> {
+    const isAlone = this.options.issuers.size === 1
+    return isAlone || (await client.saysIssuer()) ? callbackPath : `${callbackPath}/${name}`
+  }
+
   async #exchange(
     issuer: SessionIssuer,
-    pending: { state: string; nonce: string; verifier: string; origin: string },
+    pending: PendingSignIn,
     target: string,
     headers: IncomingHttpHeaders
   ): Promise<SessionRecord> {
     const { signedIn, issuers, idle, lifetime } = this.options
     try {
       const url = new URL(`${pending.origin}${target}`)
-      const found = await issuer.client.finish(url, pending, issuers.size > 1)
+      const needsIssuer = issuers.size > 1 && pending.callback === callbackPath
+      const found = await issuer.client.finish(url, pending, needsIssuer)
       signedIn(issuer.name, 'success')
       const now = Date.now()
       return {
@@ -216,7 +245,8 @@ export class Sessions {
       }
     } catch (error) {
       signedIn(issuer.name, error instanceof SignInRefused ? 'refused' : 'error')
-      throw error
+      const isKnown = error instanceof SignInRefused || error instanceof IssuerUnavailable
+      throw isKnown ? new SignInFailed(error, safeReturnUrl(pending.returnTo)) : error
     }
   }
 
@@ -227,11 +257,12 @@ export class Sessions {
     issuer: SessionIssuer
   ): Identity | null | Promise<Identity | null> {
     if (!this.#isAlive(record, headers) || !isAt(record, issuer)) return null
+    // Nobody waits for it: a session that cannot be prolonged ends earlier.
     const touched = this.options.store.touch(id)
+    if (touched instanceof Promise) touched.catch(ignore)
     if (record.refreshToken !== null && Date.now() >= record.refreshAt)
       return this.#refreshed(id, record, issuer)
-    const identity = this.#identity(record, issuer)
-    return touched instanceof Promise ? touched.then(() => identity) : identity
+    return this.#identity(record, issuer)
   }
 
   #isAlive(record: SessionRecord | null, { host }: IncomingHttpHeaders): record is SessionRecord {
@@ -268,8 +299,7 @@ export class Sessions {
   #identity(record: SessionRecord, issuer: SessionIssuer): Identity {
     const known = this.#identities.get(record)
     if (known !== undefined) return known
-    // The signed ID token has the last word.
-    const read = issuer.readIdentity({ ...record.userInfo, ...record.claims })
+    const read = issuer.readIdentity(claimsOf(record))
     const identity: Identity = Object.freeze({ ...read, kind: 'session', expiresAt: this.endOf(record) })
     this.#identities.set(record, identity)
     return identity
@@ -302,12 +332,8 @@ export class Sessions {
   }
 }
 
-/** The path that issuers send browsers back to. */
+/** The path that issuers send browsers back to; or one below it, with the issuer's name. */
 export const callbackPath = '/oauth2/callback'
-
-function callbackUrl(origin: string): string {
-  return `${origin}${callbackPath}`
-}
 
 /** Whether a session was made with the issuer as it is configured now. */
 function isAt(record: SessionRecord, { name, client: { settings } }: SessionIssuer): boolean {
@@ -348,5 +374,5 @@ function refuseWithoutStore(error: unknown): never {
 }
 
 function ignore(): void {
-  // The refresher has logged it.
+  // Whoever failed has logged it.
 }

@@ -95,7 +95,7 @@ t.test(
     const tricky = hostileReturnUrls.filter(each => /\\|\s|^\/\/|^\w+:/.test(each))
     for (const hostile of tricky) {
       await tab.goto(`${url}/oauth2/sign-in?return_to=${encodeURIComponent(hostile.toWellFormed())}`)
-      t.equal(await tab.evaluate('location.href'), `${url}/`, JSON.stringify(hostile))
+      t.equal(await tab.evaluate('location.href'), `${url}/`, `row ${hostileReturnUrls.indexOf(hostile)}`)
     }
     t.equal(issuer.asked.authorization_code, tricky.length, 'each one through a sign-in')
   }

@@ -156,6 +156,58 @@ t.test('an issuer that sends people to another one gets no code of that one', as
   await isWell(t, gateway)
 })
 
+t.test('an issuer that does not say who answers has a way back of its own beside another one', async t => {
+  const upstream = await echoUpstream(t)
+  const silent = await personalIssuer(t)
+  const gateway = await signInGateway(t, upstream.url, {
+    issuers: () => issuerYaml('silent', silent.url),
+    routes: `  a: { match: { hosts: [127.0.0.1], path: /a/* }, upstream: backend, plugins: [oidc: { issuer: corp }] }
+  b: { match: { hosts: [127.0.0.1], path: /b/* }, upstream: backend, plugins: [oidc: { issuer: silent }] }
+  good: { match: { hosts: [127.0.0.1], path: /good }, upstream: backend, plugins: [oidc: { issuer: corp }] }
+`
+  })
+  const { url, issuer } = gateway
+  await silent.serve([url])
+  const discovery = '/.well-known/openid-configuration'
+  const metadata = (await (await fetch(silent.url + discovery)).json()) as object
+  const saying = JSON.stringify({ ...metadata, authorization_response_iss_parameter_supported: undefined })
+  let forwards = false
+  silent.before = (request, response) => {
+    if (request.url === discovery) response.writeHead(200, { 'content-type': 'application/json' }).end(saying)
+    else if (forwards && request.url?.startsWith('/auth?')) {
+      const location = `${issuer.url}${request.url}`
+      response.writeHead(302, { location: location.replace('%2Fcallback%2Fsilent', '%2Fcallback') }).end()
+    } else return false
+    return true
+  }
+  const rows: [string, string, string, number][] = [
+    ['its own', '/b/1', '/oauth2/callback/silent', 200],
+    ['that of all', '/b/1', '/oauth2/callback', 400],
+    ['that of another', '/b/1', '/oauth2/callback/corp', 400],
+    ['its own, otherwise spelled', '/b/1', '/oauth2/callback/Silent', 404],
+    ['its own, for the answer of another that is silent too', '/a/1', '/oauth2/callback/silent', 400],
+    ['that of all, for another that is silent too', '/a/1', '/oauth2/callback', 400],
+    ['a name of its own, where it should say who answers', '/a/1', '/oauth2/callback/corp', 400]
+  ]
+  for (const [what, page, path, status] of rows) {
+    const browser = new Browser()
+    const back = await almostBack(browser, url, page)
+    t.equal(back.pathname, page === '/b/1' ? '/oauth2/callback/silent' : '/oauth2/callback')
+    back.searchParams.delete('iss')
+    back.pathname = path
+    t.equal((await browser.open(back.href)).status, status, what)
+  }
+  forwards = true
+  const asked = silent.asked.token
+  const browser = new Browser()
+  const back = await almostBack(browser, url, '/b/1')
+  t.equal(back.pathname, '/oauth2/callback', 'the answer of the one that it has passed the person on to')
+  back.searchParams.delete('iss')
+  isRefused(t, await browser.open(back.href), 'without a word of who answers')
+  t.equal(silent.asked.token, asked, 'it never sees the code')
+  await isWell(t, gateway)
+})
+
 t.test('ID tokens that do not fit are refused', async t => {
   const upstream = await echoUpstream(t)
   const gateway = await signInGateway(t, upstream.url)

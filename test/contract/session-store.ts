@@ -16,6 +16,7 @@ const signIn: PendingSignIn = {
   nonce: 'nonce',
   verifier: 'verifier',
   origin: 'https://a.example.com',
+  callback: '/oauth2/callback',
   returnTo: '/deep?link'
 }
 

@@ -8,6 +8,8 @@ import { sessionStoreContract } from '../../contract/session-store.ts'
 import { startRedis } from '../../fixtures/redis.ts'
 import { skipWithout } from '../../fixtures/tool.ts'
 
+const noSignIn = { state: '', nonce: '', verifier: '', origin: '', callback: '', returnTo: '/' }
+
 const silent = pino({ level: 'silent' })
 const day = 86_400_000
 
@@ -76,9 +78,71 @@ else {
     t.equal(await store.destroyOf({ issuer: record.issuer, subject: record.subject }), 1)
   })
 
+  t.test('what is no session any more is none, and is in the way of no other', async t => {
+    const store = new RedisSessionStore(await connect(t))
+    const text = (changes: object) => `${record.endsAt} 60000 ${JSON.stringify({ ...record, ...changes })}`
+    const rows = [
+      '',
+      ' ',
+      'garbage',
+      text({}).slice(0, -1),
+      `${record.endsAt} 60000 null`,
+      `${record.endsAt} 60000 []`,
+      `${record.endsAt} 60000 7`,
+      `${record.endsAt} 60000 {}`,
+      `${record.endsAt} 60000 ${'['.repeat(2000)}${']'.repeat(2000)}`,
+      text({ issuer: null }),
+      text({ subject: undefined }),
+      text({ subject: { toString: 'ada' } }),
+      text({ host: ['a'] }),
+      text({ sid: 7 }),
+      text({ claims: null }),
+      text({ claims: [] }),
+      text({ userInfo: 'ada' }),
+      text({ refreshToken: {} }),
+      text({ refreshAt: '0' }),
+      text({ staleAt: null }),
+      text({ createdAt: 'now' }),
+      text({ endsAt: undefined })
+    ]
+    for (const row of rows) {
+      await store.set('a', { ...record, sid: 'one' })
+      await store.set('b', { ...record, sid: 'two' })
+      await store.get('a')
+      await inspect.set(`sallyport:{session}:s:${handleOf('a')}`, row, 'PX', 60_000)
+      t.equal(await store.get('a'), null, row.slice(0, 300))
+      await store.touch('a')
+      t.equal((await store.list({ limit: 5 })).sessions.length, 1)
+      t.equal((await store.list({ limit: 5, subject: record.subject })).sessions.length, 1)
+      t.ok(await store.destroyOf({ issuer: record.issuer, subject: record.subject }))
+      t.equal(await store.get('b'), null, 'the issuer ends the others')
+      await inspect.set(`sallyport:{session}:s:${handleOf('a')}`, row, 'PX', 60_000)
+      t.equal(await store.end(handleOf('a')), null)
+      t.equal(await inspect.exists(`sallyport:{session}:s:${handleOf('a')}`), 0)
+    }
+    const signIn = { ...noSignIn, issuerName: 'corp' }
+    for (const row of ['', '{', 'null', '7', JSON.stringify({ ...signIn, verifier: 7 })]) {
+      await store.keep('k', signIn, 60_000)
+      const [key] = await inspect.keys('sallyport:{session}:p:*')
+      await inspect.set(String(key), row)
+      t.equal(await store.take('k'), null, row)
+    }
+  })
+
+  t.test('a session that has not changed is read once', async t => {
+    const store = new RedisSessionStore(await connect(t))
+    await store.set('a', record)
+    const first = await store.get('a')
+    t.equal(await store.get('a'), first, 'with whatever is remembered of it')
+    await store.update('a', { ...record, claims: { name: 'b' } })
+    t.match(await store.get('a'), { claims: { name: 'b' } })
+    await store.destroy('a')
+    t.equal(await store.get('a'), null)
+  })
+
   t.test('every key ends by itself', async t => {
     const store = new RedisSessionStore(await connect(t))
-    const signIn = { issuerName: 'corp', state: '', nonce: '', verifier: '', origin: '', returnTo: '/' }
+    const signIn = { ...noSignIn, issuerName: 'corp' }
     await store.set('a', { ...record, sid: 'one' })
     await store.touch('a')
     await store.update('a', record)
@@ -120,7 +184,7 @@ else {
 
   t.test('it never holds more than it may', async t => {
     const store = new RedisSessionStore(await connect(t), { maxSessions: 3, maxSignIns: 2 })
-    const signIn = { issuerName: 'corp', state: '', nonce: '', verifier: '', origin: '', returnTo: '/' }
+    const signIn = { ...noSignIn, issuerName: 'corp' }
     for (const [index, id] of ['a', 'b', 'c', 'd'].entries())
       await store.set(id, { ...record, endsAt: record.endsAt + index })
     t.equal(await store.get('a'), null)
@@ -133,7 +197,7 @@ else {
 
   t.test('one of many holds a lock, and one of many gets a sign-in', async t => {
     const stores = [new RedisSessionStore(await connect(t)), new RedisSessionStore(await connect(t))]
-    const signIn = { issuerName: 'corp', state: '', nonce: '', verifier: '', origin: '', returnTo: '/' }
+    const signIn = { ...noSignIn, issuerName: 'corp' }
     await stores[0]!.keep('once', signIn, 60_000)
     const many = Array.from({ length: 50 }, (_, index) => stores[index % 2]!)
     const locks = await Promise.all(many.map(store => store.lock('refresh:a', 60_000)))
