@@ -72,12 +72,15 @@ function chooser(choices: readonly ComposedPlugin[]): Choose {
   // A plugin that does not say its challenge has to be asked for it.
   const silent = choices.every(({ challenge }) => challenge !== null) ? -1 : 0
   const fallback = otherwise === -1 ? silent : otherwise
+  const schemes = choices.map(({ scheme }) => scheme)
 
   return function choosePlugin(request) {
-    const found = choices.findIndex(choice => !choice.asksNobody && choice.carries(request))
-    if (found !== -1) return found
+    for (let i = 0; i < choices.length; i++) {
+      const choice = choices[i] as ComposedPlugin
+      if (!choice.asksNobody && choice.carries(request)) return i
+    }
     const scheme = schemeOf(request)
-    const named = scheme === null ? -1 : choices.findIndex(choice => choice.scheme === scheme)
+    const named = scheme === null ? -1 : schemes.indexOf(scheme)
     return named === -1 ? fallback : named
   }
 }

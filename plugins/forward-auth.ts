@@ -11,6 +11,7 @@ export interface ForwardAuthOptions {
   timeout: number
   sends: string[]
   headers: string[]
+  setCookies: boolean
   subject?: string
 }
 
@@ -68,6 +69,12 @@ export default {
         default: [],
         description:
           "Headers of the service's answer that go to the upstream. The client's own of these names are dropped, in every spelling."
+      },
+      setCookies: {
+        type: 'boolean',
+        default: false,
+        description:
+          "Whether `Set-Cookie` of a yes goes to the client beside the upstream's own: for services that prolong their sessions so."
       },
       subject: {
         type: 'string',
@@ -202,6 +209,8 @@ export default {
       body.dump({ limit: maxBody }).catch(ignore)
       if (!isYes(status)) return unavailable(`${host} answered ${status}`)
       accept(request, answer)
+      const cookies = answer.headers['set-cookie']
+      if (options.setCookies && cookies !== undefined) reply.header('set-cookie', cookies)
       return undefined
     })
   }

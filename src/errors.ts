@@ -156,7 +156,7 @@ export const reasons = Object.freeze({
     400,
     'SP_REQUEST_MALFORMED',
     'Bad request',
-    'The request breaks HTTP, or its target or headers could be read in two ways. It is refused, not normalised. Some rows have a status of their own: 405, 408, 414, 417, 431, 501.'
+    'The request breaks HTTP, or its target, its headers or a JSON body that a policy looks at could be read in two ways. It is refused, not normalised. Some rows have a status of their own: 405, 408, 414, 417, 431, 501.'
   ),
   'route.none': reason(
     404,
@@ -228,7 +228,7 @@ export const reasons = Object.freeze({
     503,
     'SP_GATEWAY_OVERLOADED',
     'The gateway is overloaded',
-    'The event loop lags more than `limits.overload.eventLoopLag`.'
+    'The event loop lags more than `limits.overload.eventLoopLag`, or 64 MiB of bodies are held for policies that look at them.'
   ),
   'session.sign_in': reason(
     400,

@@ -1,12 +1,13 @@
 import type { ASTNode } from '@marcbachmann/cel-js'
 
+/** Whether a node is a field of `request`. */
+export function isFieldOfRequest({ op, args }: ASTNode): boolean {
+  return (op === '.' || op === '[]') && args[0].op === 'id' && args[0].args === 'request'
+}
+
 /** Whether a node is `request.body`, or may be: `request[…]` is, unless it plainly names something else. */
-export function isBody({ op, args }: ASTNode): boolean {
-  if (op !== '.' && op !== '[]') return false
-  const [of, name] = args
-  if (of.op !== 'id' || of.args !== 'request') return false
-  if (typeof name === 'string') return name === 'body'
-  return name.op !== 'value' || name.args === 'body'
+export function mayBeBody(node: ASTNode): boolean {
+  return isBody(node) || (node.op === '[]' && isFieldOfRequest(node) && node.args[1].op !== 'value')
 }
 
 /** Whether a node is `request.body`, or a field below it that is named by its path alone. */
@@ -14,9 +15,25 @@ export function isFieldOfBody(node: ASTNode): boolean {
   return isBody(node) || (node.op === '.' && isFieldOfBody(node.args[0]))
 }
 
-export function mentionsBody(node: unknown): boolean {
-  if (Array.isArray(node)) return node.some(mentionsBody)
-  if (typeof node !== 'object' || node === null || !('op' in node)) return false
-  const known = node as ASTNode
-  return isBody(known) || mentionsBody(known.args)
+/** The first `request.body` in an expression; null: it does not look at the body. */
+export function findBody(node: unknown): ASTNode | null {
+  if (Array.isArray(node)) {
+    for (const part of node) {
+      const found = findBody(part)
+      if (found !== null) return found
+    }
+    return null
+  }
+  if (!isNode(node)) return null
+  return isBody(node) ? node : findBody(node.args)
+}
+
+export function isNode(value: unknown): value is ASTNode {
+  return typeof value === 'object' && value !== null && 'op' in value && 'args' in value
+}
+
+function isBody(node: ASTNode): boolean {
+  if (!isFieldOfRequest(node)) return false
+  const [, name] = node.args as readonly [ASTNode, string | ASTNode]
+  return typeof name === 'string' ? name === 'body' : name.op === 'value' && name.args === 'body'
 }

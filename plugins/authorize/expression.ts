@@ -1,63 +1,58 @@
 import { Environment } from '@marcbachmann/cel-js'
 import type { OptionProblem } from '../../src/plugin/define.ts'
+import { findBody } from './body-paths.ts'
 import { type Flaw, flawOf } from './flaws.ts'
 import { ClientView, IdentityView, type PolicyInput, RequestView, RouteView, RpcView } from './input.ts'
 import { inCidr } from './networks.ts'
 
-const requestFields = {
-  method: 'string',
-  path: 'string',
-  host: 'string',
-  headers: 'map<string, string>',
-  query: 'string'
-}
-
-const headOnly = environmentWith(requestFields)
-const withBody = environmentWith({ ...requestFields, body: 'dyn' })
-
-function environmentWith(fields: Readonly<Record<string, string>>): Environment {
-  return new Environment({
-    limits: { maxAstNodes: 500, maxDepth: 32, maxListElements: 200, maxMapEntries: 50, maxCallArguments: 8 }
+const environment = new Environment({
+  limits: { maxAstNodes: 500, maxDepth: 32, maxListElements: 200, maxMapEntries: 50, maxCallArguments: 8 }
+})
+  .registerType('Request', {
+    ctor: RequestView,
+    fields: {
+      method: 'string',
+      path: 'string',
+      host: 'string',
+      headers: 'map<string, string>',
+      query: 'string',
+      body: 'dyn'
+    }
   })
-    .registerType('Request', { ctor: RequestView, fields })
-    .registerType('Identity', {
-      ctor: IdentityView,
-      fields: {
-        kind: 'string',
-        subject: 'string',
-        issuer: 'string',
-        email: 'string',
-        scopes: 'list<string>',
-        groups: 'list<string>',
-        roles: 'list<string>',
-        claims: 'map<string, dyn>'
-      }
-    })
-    .registerType('Rpc', { ctor: RpcView, fields: { service: 'string', method: 'string' } })
-    .registerType('Client', { ctor: ClientView, fields: { ip: 'string' } })
-    .registerType('Route', { ctor: RouteView, fields: { name: 'string' } })
-    .registerVariable('request', 'Request')
-    .registerVariable('identity', 'Identity')
-    .registerVariable('rpc', 'Rpc')
-    .registerVariable('client', 'Client')
-    .registerVariable('route', 'Route')
-    .registerFunction('inCidr(string, string): bool', inCidr, { async: false })
-}
+  .registerType('Identity', {
+    ctor: IdentityView,
+    fields: {
+      kind: 'string',
+      subject: 'string',
+      issuer: 'string',
+      email: 'string',
+      scopes: 'list<string>',
+      groups: 'list<string>',
+      roles: 'list<string>',
+      claims: 'map<string, dyn>'
+    }
+  })
+  .registerType('Rpc', { ctor: RpcView, fields: { service: 'string', method: 'string' } })
+  .registerType('Client', { ctor: ClientView, fields: { ip: 'string' } })
+  .registerType('Route', { ctor: RouteView, fields: { name: 'string' } })
+  .registerVariable('request', 'Request')
+  .registerVariable('identity', 'Identity')
+  .registerVariable('rpc', 'Rpc')
+  .registerVariable('client', 'Client')
+  .registerVariable('route', 'Route')
+  .registerFunction('inCidr(string, string): bool', inCidr, { async: false })
 
 export type Evaluate = (input: PolicyInput) => unknown
-type Compiled = { evaluate: Evaluate } | { flaw: Flaw | undefined }
+type Compiled = { evaluate: Evaluate; looksAtBody: boolean } | { flaw: Flaw | undefined }
 
 /** What is wrong with an expression; null: nothing. `seesBody`: whether the body is read for it. */
 export function problemWith(source: string, seesBody: boolean): OptionProblem | null {
   const compiled = compile(source, seesBody)
-  if ('evaluate' in compiled) {
-    return seesBody && 'evaluate' in compile(source, false) ? unusedBody : null
-  }
-  const isForBody = !seesBody && 'evaluate' in compile(source, true)
-  return problemOf(source, isForBody ? { ...compiled.flaw, ...unreadBody } : compiled.flaw)
+  if ('flaw' in compiled) return problemOf(source, compiled.flaw)
+  return seesBody && !compiled.looksAtBody ? unusedBody : null
 }
 
-/** Throws where `problemWith` has found something. */
+/** Throws where an expression cannot be evaluated. */
 export function evaluatorOf(source: string, seesBody: boolean): Evaluate {
   const compiled = compile(source, seesBody)
   if ('evaluate' in compiled) return compiled.evaluate
@@ -71,19 +66,22 @@ const unusedBody: OptionProblem = {
   remedy: 'remove body: it has every body read, and held'
 }
 
-const unreadBody = {
+const unreadBody: Flaw = {
   summary: 'request.body is not read here',
   remedy: 'add body: { maxSize: 16Ki } beside allow, or decide without it'
 }
 
 function compile(source: string, seesBody: boolean): Compiled {
   try {
-    const evaluate = (seesBody ? withBody : headOnly).parse(source)
+    const evaluate = environment.parse(source)
+    // Before the types are: `has(request.body)` would always be false, and of the right type.
+    const body = findBody(evaluate.ast)
+    if (body !== null && !seesBody) return { flaw: { ...unreadBody, range: body.range } }
     const { valid, type, error } = evaluate.check()
     if (!valid) return { flaw: error }
     const flaw = flawOf(evaluate.ast)
     if (flaw !== null) return { flaw }
-    if (type === 'bool') return { evaluate }
+    if (type === 'bool') return { evaluate, looksAtBody: body !== null }
     const remedy = 'compare it with something, e.g. … == true'
     return { flaw: { summary: `the expression gives ${type}, not bool`, remedy } }
   } catch (error) {

@@ -1,5 +1,5 @@
 import type { ASTNode } from '@marcbachmann/cel-js'
-import { isBody, isFieldOfBody, mentionsBody } from './body-paths.ts'
+import { findBody, isFieldOfBody, isFieldOfRequest, isNode, mayBeBody } from './body-paths.ts'
 import { networkOf } from './networks.ts'
 
 /** What is wrong with an expression, as cel-js says it, and what to do. */
@@ -25,10 +25,15 @@ export function flawOf(ast: ASTNode): Flaw | null {
 function flawIn(node: unknown, depth: number): Flaw | null {
   if (Array.isArray(node)) return firstFlaw(node, depth)
   if (!isNode(node)) return null
-  if (depth > 0 && isBody(node)) {
+  if (depth > 0 && mayBeBody(node)) {
     const remedy = 'compare its fields there, or loop over it'
     return { summary: 'request.body is searched inside a loop', range: node.range, remedy }
   }
+  if (node.op === 'id' && node.args === 'request') {
+    const remedy = 'write request and the field that is meant'
+    return { summary: 'request stands here without a field', range: node.range, remedy }
+  }
+  if (isFieldOfRequest(node)) return flawIn((node.args as readonly unknown[])[1], depth)
   if (node.op === 'call') {
     const [name, args] = node.args
     return (name === 'inCidr' ? networkFlaw(args[1]) : null) ?? firstFlaw(args, depth)
@@ -50,7 +55,7 @@ function flawOfMethod(node: ASTNode & { op: 'rcall' }, depth: number): Flaw | nu
     const remedy = 'use startsWith, endsWith, contains or =='
     return { summary: 'matches is not available: its patterns can take for ever', range: node.range, remedy }
   }
-  if (name === 'bind' && mentionsBody(args[1])) {
+  if (name === 'bind' && findBody(args[1]) !== null) {
     const remedy = 'write request.body where it is used'
     return { summary: 'request.body gets another name', range: node.range, remedy }
   }
@@ -68,10 +73,6 @@ function firstFlaw(nodes: readonly unknown[], depth: number): Flaw | null {
     if (flaw !== null) return flaw
   }
   return null
-}
-
-function isNode(value: unknown): value is ASTNode {
-  return typeof value === 'object' && value !== null && 'op' in value && 'args' in value
 }
 
 function networkFlaw(node: ASTNode | undefined): Flaw | null {

@@ -38,7 +38,8 @@ export async function addKey({ file, owner, scopes, groups, expires }: AddKeyOpt
     readKeys(text, file)
     const next = append(text, entry)
     // What the options of the command line have made of it is judged as anything in the file is.
-    readKeys(next, file)
+    const expiresAt = readKeys(next, file).get(id)?.identity.expiresAt ?? null
+    if (expiresAt !== null && expiresAt <= Date.now()) over(file)
     return next
   })
   return key
@@ -92,6 +93,11 @@ async function readIfThere(path: string): Promise<Before | null> {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
     throw error
   }
+}
+
+function over(file: string): never {
+  const message = 'is over: nobody could use the key'
+  throw new ConfigError([{ file, line: 1, col: 1, path: 'expires', message, remedy: 'write a day to come' }])
 }
 
 function missing(file: string): never {

@@ -6,8 +6,12 @@ import { endOfString } from './strict-json.ts'
  * `value` came from. RFC 7493 (I-JSON) names most of these; the others are what readers in use are known to do.
  */
 export function ambiguityOf(text: string, value: unknown): string | null {
-  return hasInexactNumber(text) ? 'a number that a double does not hold' : ambiguityOfValue(value)
+  if (hasInexactNumber(text)) return 'a number that a double does not hold'
+  return suspicious.test(text) ? ambiguityOfValue(value) : null
 }
+
+/** Without any of these a text holds nothing that is looked for below: most are not walked through. */
+const suspicious = /\\u|__proto__|[A-Z\u0080-\uffff]/
 
 /** Fewer characters than this, and no exponent: every such number is exact. */
 const surelyExact = 16
@@ -59,7 +63,7 @@ function ambiguityOfObject(value: object): string | null {
     const found = ambiguityOfString(name) ?? ambiguityOfValue((value as Record<string, unknown>)[name])
     if (found !== null) return found
   }
-  return names.length > 1 && new Set(names.map(fold)).size < names.length
+  return names.length > 1 && names.some(hasCase) && new Set(names.map(fold)).size < names.length
     ? 'names that differ in nothing but case'
     : null
 }
@@ -71,6 +75,14 @@ function ambiguityOfObject(value: object): string | null {
 function ambiguityOfString(text: string): string | null {
   if (!text.isWellFormed()) return 'half of a surrogate pair'
   return text.includes('\0') ? 'a NUL character' : null
+}
+
+function hasCase(name: string): boolean {
+  for (let at = 0; at < name.length; at++) {
+    const code = name.charCodeAt(at)
+    if (code > 0x7f || (code >= 0x41 && code <= 0x5a)) return true
+  }
+  return false
 }
 
 /** Go's encoding/json takes a member for a field whatever its case, by Unicode: both ways, for K is also U+212A and S is also U+017F. */

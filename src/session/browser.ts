@@ -74,11 +74,12 @@ export async function depart(
   { exchange, reply, returnTo, plugin }: Leaving
 ): Promise<void> {
   try {
-    const { location, cookies } = await sessions.begin(exchange.request.headers, issuer, returnTo)
+    const { request, clientIp } = exchange
+    const { location, cookies } = await sessions.begin(request.headers, issuer, returnTo, clientIp)
     exchange.refuse('token.missing', plugin, 'a sign-in begins')
     reply.headers({ location, 'cache-control': 'no-store', 'set-cookie': cookies })
     // Not 302 after a POST: the person comes back with GET, and nothing is sent twice.
-    reply.code(exchange.request.method === 'GET' ? 302 : 303).send()
+    reply.code(request.method === 'GET' ? 302 : 303).send()
   } catch (error) {
     if (!(error instanceof IssuerUnavailable)) throw error
     const { requestId } = exchange

@@ -88,8 +88,12 @@ export interface SessionStore {
   end(handle: string): Awaitable<SessionRecord | null>
   /** Sessions that are alive, by their handles: an id would let whoever reads the list in. The work is bounded. */
   list(query: SessionQuery): Awaitable<SessionList>
-  /** Keeps a sign-in for `ttl` milliseconds. The oldest one goes when there are too many. */
-  keep(key: string, signIn: PendingSignIn, ttl: number): Awaitable<void>
+  /**
+   * Keeps a sign-in for `ttl` milliseconds. When there are too many of one client, its oldest goes, and when there are too many
+   * of all, the oldest.
+   * @param from what a client is told from others by: its network
+   */
+  keep(key: string, signIn: PendingSignIn, ttl: number, from: string): Awaitable<void>
   /** Gives a sign-in away, once. */
   take(key: string): Awaitable<PendingSignIn | null>
   /** Null: somebody else holds it. It ends by itself after `ttl` milliseconds. The answer lets go of it. */

@@ -7,12 +7,15 @@ import type {
   SessionsOf
 } from './contract.ts'
 import { handleOf } from './handle.ts'
+import { SignInsUnderWay } from './sign-ins.ts'
 
 export interface MemorySessionStoreOptions {
   /** Most sessions; beyond it the one that was not used for longest ends. Default 50,000. */
   maxSessions?: number
   /** Most sign-ins under way. Default 10,000. */
   maxSignIns?: number
+  /** Most of them from one client. Default 2,000: a whole office may have one address. */
+  maxSignInsOfOne?: number
   /** Milliseconds since the epoch. Default `Date.now()`. */
   now?: () => number
 }
@@ -32,19 +35,18 @@ interface Kept<Value> {
 export class MemorySessionStore implements SessionStore {
   readonly name = 'memory'
   readonly #maxSessions: number
-  readonly #maxSignIns: number
   readonly #now: () => number
   readonly #sessions = new Map<string, Entry>()
   /** Ids by what an issuer calls them. */
   readonly #ids = new Map<string, Set<string>>()
   /** Ids by handle. */
   readonly #handles = new Map<string, string>()
-  readonly #signIns = new Map<string, Kept<PendingSignIn>>()
+  readonly #signIns: SignInsUnderWay
   readonly #locks = new Map<string, Kept<symbol>>()
 
   constructor(options: MemorySessionStoreOptions = {}) {
     this.#maxSessions = options.maxSessions ?? 50_000
-    this.#maxSignIns = options.maxSignIns ?? 10_000
+    this.#signIns = new SignInsUnderWay(options.maxSignIns ?? 10_000, options.maxSignInsOfOne ?? 2000)
     this.#now = options.now ?? (() => Date.now())
   }
 
@@ -129,15 +131,13 @@ export class MemorySessionStore implements SessionStore {
     return { sessions, isCut: false }
   }
 
-  keep(key: string, signIn: PendingSignIn, ttl: number): void {
-    keepOne(this.#signIns, key, { value: signIn, expires: this.#now() + ttl }, this.#maxSignIns, this.#now())
+  keep(key: string, signIn: PendingSignIn, ttl: number, from: string): void {
+    const now = this.#now()
+    this.#signIns.keep(key, { signIn, from, expires: now + ttl }, now)
   }
 
   take(key: string): PendingSignIn | null {
-    const kept = this.#signIns.get(key)
-    if (kept === undefined) return null
-    this.#signIns.delete(key)
-    return this.#now() < kept.expires ? kept.value : null
+    return this.#signIns.take(key, this.#now())
   }
 
   lock(key: string, ttl: number): (() => void) | null {

@@ -7,6 +7,7 @@
  *   PREFIX:i:NAME  hashes of an issuer's `sid` or subject, scored by the end of the session; what has ended is dropped on the way
  *   PREFIX:all     hashes of all sessions, likewise
  *   PREFIX:p:KEY   a sign-in under way;  PREFIX:p  their keys, the oldest first
+ *   PREFIX:o:FROM  keys of those that one client has begun, likewise; those that are finished stay until they would have ended
  *   PREFIX:l:KEY   a lock, with the word of its holder
  */
 const prelude = `
@@ -141,15 +142,20 @@ end)
 return found
 `
 
-/** ARGV: now, key, text, for how long, most sign-ins. */
+/** ARGV: now, key, text, for how long, the client, most sign-ins, most of one client. */
 export const keepScript = `${prelude}
-local list = base .. ':p'
-enlist(list, now + tonumber(ARGV[4]), ARGV[2])
-redis.call('SET', base .. ':p:' .. ARGV[2], ARGV[3], 'PX', ms(tonumber(ARGV[4])))
-if redis.call('ZCARD', list) > tonumber(ARGV[5]) then
-  local first = redis.call('ZPOPMIN', list)[1]
-  redis.call('DEL', base .. ':p:' .. first)
+local all, own = base .. ':p', base .. ':o:' .. ARGV[5]
+local function keepIn(list, most)
+  enlist(list, now + tonumber(ARGV[4]), ARGV[2])
+  if redis.call('ZCARD', list) > tonumber(most) then
+    local first = redis.call('ZPOPMIN', list)[1]
+    redis.call('DEL', base .. ':p:' .. first)
+    redis.call('ZREM', all, first)
+  end
 end
+redis.call('SET', base .. ':p:' .. ARGV[2], ARGV[3], 'PX', ms(tonumber(ARGV[4])))
+keepIn(own, ARGV[7])
+keepIn(all, ARGV[6])
 return 1
 `
 

@@ -31,6 +31,8 @@ export interface RedisSessionStoreOptions {
   maxSessions?: number
   /** Most sign-ins under way. Default 10,000. */
   maxSignIns?: number
+  /** Most of them from one client. Default 2,000: a whole office may have one address. */
+  maxSignInsOfOne?: number
   /** Milliseconds since the epoch. Default: the clock of the Redis server. */
   now?: () => number
 }
@@ -53,6 +55,7 @@ export class RedisSessionStore implements SessionStore {
   readonly name = 'redis'
   readonly #maxSessions: number
   readonly #maxSignIns: number
+  readonly #maxSignInsOfOne: number
   readonly #now: (() => number) | null
   /** Redis is asked each time. The same text is the same record, so that what is known of a record is known of the next request's. */
   readonly #read = new LruMap<{ text: string; record: SessionRecord }>(maxRead, rememberedFor)
@@ -71,6 +74,7 @@ export class RedisSessionStore implements SessionStore {
   constructor(client: RedisClient, options: RedisSessionStoreOptions = {}) {
     this.#maxSessions = options.maxSessions ?? 1_000_000
     this.#maxSignIns = options.maxSignIns ?? 10_000
+    this.#maxSignInsOfOne = options.maxSignInsOfOne ?? 2000
     this.#now = options.now ?? null
     const step = (name: string, lua: string) => this.#step(client.script(`sallyportSession${name}`, lua))
     this.#get = step('Get', getScript)
@@ -152,8 +156,9 @@ export class RedisSessionStore implements SessionStore {
     return { sessions: found, isCut: from !== -1 }
   }
 
-  async keep(key: string, signIn: PendingSignIn, ttl: number): Promise<void> {
-    await this.#keep(digest(key), JSON.stringify(signIn), ttl, this.#maxSignIns)
+  async keep(key: string, signIn: PendingSignIn, ttl: number, from: string): Promise<void> {
+    const most = [this.#maxSignIns, this.#maxSignInsOfOne]
+    await this.#keep(digest(key), JSON.stringify(signIn), ttl, digest(from), ...most)
   }
 
   async take(key: string): Promise<PendingSignIn | null> {

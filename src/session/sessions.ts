@@ -5,10 +5,12 @@ import { Refusal } from '../errors.ts'
 import type { Identity } from '../identity.ts'
 import type { IssuerVerifier } from '../issuer/keys.ts'
 import type { Logger } from '../log.ts'
+import { networkOf } from '../store/key.ts'
 import { claimsOf } from './claims.ts'
 import type { PendingSignIn, SessionRecord, SessionStore } from './contract.ts'
 import { type CookieShape, cookieNames, cookieValues, setCookie } from './cookie.ts'
 import { IssuerUnavailable, type OidcClient, SignInRefused } from './oidc-client.ts'
+import { displayName } from './person.ts'
 import { type Refresher, tokenTimes } from './refresher.ts'
 import { safeReturnUrl } from './return-url.ts'
 
@@ -126,8 +128,14 @@ export class Sessions {
    * Begins a sign-in: remembers what is needed when the browser is back, and binds it to this browser with a cookie of its own,
    * so that several tabs do not disturb one another and nobody can finish the sign-in of somebody else.
    * Rejects with `IssuerUnavailable`.
+   * @param clientIp whose sign-in it is: each client has a share of those that are remembered
    */
-  async begin(headers: IncomingHttpHeaders, issuer: SessionIssuer, returnTo: string): Promise<Departure> {
+  async begin(
+    headers: IncomingHttpHeaders,
+    issuer: SessionIssuer,
+    returnTo: string,
+    clientIp: string
+  ): Promise<Departure> {
     const origin = this.#origin(headers.host)
     // Under a name that the configuration does not know, nothing begins: the issuer would not send anybody back to it.
     if (origin === null) return { location: new URL(returnTo, this.options.externalUrl).href, cookies: [] }
@@ -135,7 +143,7 @@ export class Sessions {
     const { url, state, nonce, verifier } = await issuer.client.begin(origin + callback)
     const binding = randomBytes(32).toString('base64url')
     const pending = { issuerName: issuer.name, state, nonce, verifier, origin, callback, returnTo }
-    await this.options.store.keep(signInKey(state, binding), pending, signInTtl)
+    await this.options.store.keep(signInKey(state, binding), pending, signInTtl, networkOf(clientIp))
     const { cookie } = this.options
     const others = cookieNames(headers.cookie, this.#signInPrefix)
     const dropped = others.length < maxSignInCookies ? [] : others
@@ -177,6 +185,13 @@ export class Sessions {
       location: safeReturnUrl(pending.returnTo),
       cookies: [setCookie(cookie, name, '', 0), setCookie(cookie, cookie.name, this.#signer.sign(id))]
     }
+  }
+
+  /** What the person of a session is called on a page; null where nothing can be shown. */
+  nameOf(record: SessionRecord): string | null {
+    const issuer = this.options.issuers.get(record.issuerName)
+    const email = issuer === undefined ? null : this.#identity(record, issuer).email
+    return displayName(email, record.subject)
   }
 
   /** Ends a session here, and says where it ends at the issuer; null where that has no such page. */

@@ -55,7 +55,7 @@ function lists(t: Test, added: () => Promise<object | null>): void {
     t.same(sessions.map(({ subject }) => subject).sort(), ['ada', 'bob'])
     const one = sessions.find(({ subject }) => subject === 'ada') as Record<string, unknown>
     t.match(one, { issuer: 'corp', email: 'ada@example.com', host: '127.0.0.1', idle: 3_600_000 })
-    t.match(one.handle, /^[\w-]{43}$/)
+    t.match(one.handle, /^[0-9a-f]{64}$/)
     t.ok(Date.parse(one.createdAt as string) >= before)
     t.ok(Date.parse(one.endsAt as string) > Date.parse(one.refreshAt as string))
     t.same(
@@ -166,10 +166,10 @@ t.test('what is no question is told so, and ends nothing', async t => {
     ['DELETE', '?issuer=corp&subject=ada&limit=1', 400],
     ['DELETE', '/', 404],
     ['DELETE', '/a', 404],
-    ['DELETE', `/${'a'.repeat(43)}`, 404],
+    ['DELETE', `/${'a'.repeat(64)}`, 404],
     ['DELETE', `/${'a'.repeat(5000)}`, 404],
     ['DELETE', '/*', 404],
-    ['GET', `/${'a'.repeat(43)}`, 404],
+    ['GET', `/${'a'.repeat(64)}`, 404],
     ['POST', '', 404]
   ]
   for (const [method, rest, status] of rows) {
@@ -190,7 +190,7 @@ routes: { open: { match: { path: /* }, public: true, upstream: backend } }
   for (const [method, path] of [
     ['GET', ''],
     ['DELETE', '?issuer=corp&subject=ada'],
-    ['DELETE', `/${'a'.repeat(43)}`]
+    ['DELETE', `/${'a'.repeat(64)}`]
   ] as const) {
     const answer = await fetch(`${admin}/sessions${path}`, { method })
     t.equal(answer.status, 404)

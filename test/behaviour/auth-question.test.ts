@@ -13,6 +13,11 @@ const routes = `  console:
     upstream: backend
     plugins: [oidc: { issuer: corp }, authorize: { groups: [nobody] }]
   open: { match: { path: /open/* }, public: true, upstream: backend }
+  pay:
+    match: { path: /pay }
+    public: true
+    upstream: backend
+    plugins: [authorize: { body: {}, allow: '!has(request.body) || request.body.amount < 1000' }]
 `
 
 async function asking(t: Test, trusted = '127.0.0.0/8') {
@@ -52,6 +57,7 @@ t.test('another proxy hears whether it may let a request through, and who it is 
   t.equal((await ask('/open/a')).status, 202)
   t.equal((await ask('/app/a', 'POST')).status, 404, 'the route does not take it')
   t.equal((await ask('/other')).status, 404, 'no route')
+  t.equal((await ask('/pay', 'POST')).status, 403, 'whether the request has a body, nobody has said')
   browser.cookies.clear()
   const no = await ask('/app/a', 'GET', { accept: 'text/html', 'sec-fetch-mode': 'navigate' })
   t.equal(no.status, 401, 'also for a page: the other proxy has its own way to the sign-in')

@@ -1,10 +1,13 @@
 import { once } from 'node:events'
 import { type ClientHttp2Stream, connect, type OutgoingHttpHeaders } from 'node:http2'
+import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
-import { heldBytes } from '../../src/body/allowance.ts'
+import { heldBytes, hold, release } from '../../src/body/allowance.ts'
 import { type Echo, echoUpstream } from '../fixtures/echo.ts'
+import { http2Upstream } from '../fixtures/http2-upstream.ts'
 import { type Proxying, plugin, proxying } from '../fixtures/proxying.ts'
 import { rawClient } from '../fixtures/raw.ts'
+import { buildGateway, type RunningGateway } from '../helper.ts'
 
 const listeners = `listeners:
   http: { host: 127.0.0.1, port: 0 }
@@ -39,7 +42,7 @@ function chunk(text: string): string {
 }
 
 async function call(
-  running: Deciding,
+  running: RunningGateway,
   bytes: string
 ): Promise<{ status: number; reason: string | undefined }> {
   const client = rawClient(null, running.port)
@@ -87,6 +90,36 @@ t.test('a field of the body decides, and the upstream gets what was judged', asy
     'sallyport_decisions_total{route="all",plugin="authorize",verdict="deny",reason="policy.denied"}'
   t.equal(await running.metric(denials), 1)
   t.equal(heldBytes(), 0)
+})
+
+t.test('a policy that looks at bodies which nobody reads is refused at its line', async t => {
+  for (const [uses, message] of [
+    [
+      `{ authorize: { allow: '!has(request.body)' } }`,
+      /:13:38 {2}.*authorize\.allow {2}request\.body is not read here .* {2}add body: /
+    ],
+    [
+      `{ authorize: { allow: 'true', body: {} } }`,
+      /:13:\d+ {2}.*authorize\.body {2}the expression does not look at .* {2}remove body/
+    ],
+    [
+      small.replace('1Ki', '2Mi'),
+      /:13:\d+ {2}.*authorize\.body\.maxSize {2}no body of this size is read {2}write a size/
+    ]
+  ] as const)
+    await t.rejects(deciding(t, uses), { message })
+  const route = small.replace('{ authorize', '[{ authorize').replace(/$/, ']')
+  for (const protocol of ['grpc', 'websocket'])
+    await t.rejects(
+      buildGateway(
+        t,
+        `${listeners}
+upstreams: { backend: { url: "http://127.0.0.1:9", protocol: ${protocol === 'grpc' ? 'h2c' : 'http1'} } }
+routes: { all: { match: { protocol: ${protocol}, path: /a/* }, public: true, upstream: backend, plugins: ${route} } }
+`
+      ),
+      { message: new RegExp(`authorize\\.body  this route has protocol: ${protocol}`) }
+    )
 })
 
 t.test('a body without a length is read to its end, goes up with its length, and is capped', async t => {
@@ -291,6 +324,64 @@ t.test('a body that does not come to its end in time is 408', async t => {
   t.equal(running.echo.requests.length, 0)
   await running.recorder.ended(2)
   t.equal(heldBytes(), 0)
+})
+
+t.test('when bodies fill the memory that is for them, no more are taken', async t => {
+  const running = await deciding(t, small)
+  const all = 64 * 1024 * 1024
+  hold(all)
+  t.teardown(() => release(all))
+  t.same(await call(running, post('{"amount":1}')), { status: 503, reason: 'gateway.overloaded' })
+  release(all)
+  hold(0)
+  t.equal((await call(running, post('{"amount":1}'))).status, 200)
+  hold(all)
+})
+
+t.test('a connection that cannot be made is made to another endpoint, and gets the body', async t => {
+  const echo = await echoUpstream(t)
+  const running = await buildGateway(
+    t,
+    `upstreams:
+  backend:
+    endpoints: ["http://127.0.0.1:9", "${echo.url}"]
+    retries: { attempts: 1, on: [connect-failure] }
+routes: { all: { match: { path: /* }, public: true, upstream: backend, plugins: [${small}] } }
+`
+  )
+  for (let at = 0; at < 4; at++) t.equal((await call(running, post('{"amount":1}'))).status, 200)
+  t.same(
+    echo.requests.map(({ body }) => body),
+    Array(4).fill('{"amount":1}')
+  )
+})
+
+t.test('an upstream of HTTP/2 gets it too, whole or as it comes', async t => {
+  const bodies: string[] = []
+  const { url } = await http2Upstream(t, async (request, response) => {
+    bodies.push(await text(request))
+    response.writeHead(200).end()
+  })
+  const shadow = small.replace('{ body', '{ mode: shadow, body')
+  const running = await proxying(t, url, { more: 'protocol: h2c', uses: `${shadow}`, top: listeners })
+  t.equal((await call(running, post('{"amount":1}'))).status, 200)
+  const client = rawClient(t, running.port)
+  client.send(chunkedHead + chunk('x'.repeat(1500)))
+  while (heldBytes() > 0) await new Promise(setImmediate)
+  client.send(`${chunk('y'.repeat(50_000))}0\r\n\r\n`)
+  t.equal((await client.next()).status, 200)
+  t.same(bodies, ['{"amount":1}', 'x'.repeat(1500) + 'y'.repeat(50_000)])
+})
+
+t.test('requests that follow one another on a connection keep their own bodies', async t => {
+  const running = await deciding(t, small)
+  const client = rawClient(t, running.port)
+  const bodies = [1, 2, 3].map(amount => `{"amount":${amount}}`)
+  client.send(bodies.map(body => post(body)).join('') + post('{"amount":1000}'))
+  const statuses: number[] = []
+  for (let at = 0; at < 4; at++) statuses.push((await client.next()).status)
+  t.same(statuses, [200, 200, 200, 403])
+  t.same(running.echo.requests.map(({ body }) => body).sort(), bodies)
 })
 
 t.test('a client that leaves while its body is awaited is no decision', async t => {

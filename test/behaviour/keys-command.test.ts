@@ -76,6 +76,7 @@ t.test('what cannot be an entry is refused before anything is written', async t 
     [['--owner', 'ann', '--scopes', 'a,'], 2, /scopes {2}is no list/],
     [['--owner', 'ann', '--expires', '2027-02-31'], 2, /expires {2}is no date/],
     [['--owner', 'ann', '--expires', 'soon'], 2, /expires {2}is no date/],
+    [['--owner', 'ann', '--expires', '2026-01-01'], 2, /expires {2}is over: nobody could use the key/],
     [[], 64, /--owner/]
   ]
   for (const [args, code, said] of rows) {

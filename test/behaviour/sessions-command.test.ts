@@ -23,7 +23,7 @@ t.test('sessions list shows who is signed in, and sessions end ends it', async t
   const lines = listed.stdout.split('\n')
   t.equal(lines.length, 3)
   for (const line of lines)
-    t.match(line, /^[\w-]{43}\tcorp\t(ada|bob)\t\1@example\.com\t127\.0\.0\.1\tsince=2\S+\tuntil=2\S+Z$/)
+    t.match(line, /^[0-9a-f]{64}\tcorp\t(ada|bob)\t\1@example\.com\t127\.0\.0\.1\tsince=2\S+\tuntil=2\S+Z$/)
 
   const some = await sessions('list', '--limit', '2')
   t.equal(some.stdout.split('\n').length, 2)
@@ -47,7 +47,7 @@ t.test('sessions list shows who is signed in, and sessions end ends it', async t
 })
 
 t.test('what the command line lacks is exit code 64, and what the gateway lacks is 1', async t => {
-  const handle = 'a'.repeat(43)
+  const handle = 'a'.repeat(64)
   const rows: [string[], RegExp][] = [
     [['end'], /say which/],
     [['end', '--issuer', 'corp'], /say which/],

@@ -171,10 +171,10 @@ export function sessionStoreContract(t: Test, make: (t: Test) => Promise<StoreUn
 
   t.test('a sign-in is given away once, and not when it is too old', async t => {
     const { store, pass } = await withStore(t)
-    await store.keep('a', signIn, 1000)
+    await store.keep('a', signIn, 1000, '192.0.2.1')
     t.same(await store.take('a'), signIn)
     t.equal(await store.take('a'), null)
-    await store.keep('b', signIn, 1000)
+    await store.keep('b', signIn, 1000, '192.0.2.1')
     await pass(1001)
     t.equal(await store.take('b'), null)
   })

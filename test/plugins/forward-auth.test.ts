@@ -307,6 +307,26 @@ t.test('whatever is neither yes nor no lets nobody in', async t => {
   t.equal((await fetch(nobody.url)).status, 503, 'nobody listens')
 })
 
+t.test('a service may prolong its session with a yes, where the route says so', async t => {
+  const auth = await service(t)
+  auth.answer = (_request, response) =>
+    allow(response, { 'x-user': 'ann', 'set-cookie': ['a=1; HttpOnly', 'b=2'] })
+  const backend = await upstream(t, (_request, response) =>
+    response.setHeader('set-cookie', 'c=3').end('here')
+  )
+  const { url } = await buildGateway(
+    t,
+    `upstreams: { backend: { url: "${backend.url}" } }
+routes:
+  quiet: { match: { path: /quiet }, upstream: backend, plugins: [{ forward-auth: { url: "${auth.url}" } }] }
+  told: { match: { path: /told }, upstream: backend, plugins: [{ forward-auth: { url: "${auth.url}", setCookies: true } }] }
+`
+  )
+  const cookies = async (path: string) => (await fetch(url + path)).headers.getSetCookie().toSorted()
+  t.same(await cookies('/quiet'), ['c=3'])
+  t.same(await cookies('/told'), ['a=1; HttpOnly', 'b=2', 'c=3'])
+})
+
 t.test('without a header that says who, it is nobody in particular', async t => {
   const auth = await service(t)
   auth.answer = (_request, response) => response.writeHead(204).end()
@@ -366,7 +386,8 @@ t.test('options that cannot work are refused where they are written', async t =>
     style: 'forward-auth' as const,
     timeout: 1,
     sends: [] as string[],
-    headers: [] as string[]
+    headers: [] as string[],
+    setCookies: false
   }
   const check = (url: string, headers: string[] = []) => forwardAuth.check({ ...options, url, headers })
   for (const url of ['auth', 'ftp://auth', 'http://a:b@auth', 'http://auth/#x', 'http://au th', 'http:auth'])

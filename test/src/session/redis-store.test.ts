@@ -8,7 +8,15 @@ import { sessionStoreContract } from '../../contract/session-store.ts'
 import { startRedis } from '../../fixtures/redis.ts'
 import { skipWithout } from '../../fixtures/tool.ts'
 
-const noSignIn = { state: '', nonce: '', verifier: '', origin: '', callback: '', returnTo: '/' }
+const noSignIn = {
+  issuerName: 'corp',
+  state: '',
+  nonce: '',
+  verifier: '',
+  origin: '',
+  callback: '',
+  returnTo: '/'
+}
 
 const silent = pino({ level: 'silent' })
 const day = 86_400_000
@@ -120,9 +128,8 @@ else {
       t.equal(await store.end(handleOf('a')), null)
       t.equal(await inspect.exists(`sallyport:{session}:s:${handleOf('a')}`), 0)
     }
-    const signIn = { ...noSignIn, issuerName: 'corp' }
-    for (const row of ['', '{', 'null', '7', JSON.stringify({ ...signIn, verifier: 7 })]) {
-      await store.keep('k', signIn, 60_000)
+    for (const row of ['', '{', 'null', '7', JSON.stringify({ ...noSignIn, verifier: 7 })]) {
+      await store.keep('k', noSignIn, 60_000, '192.0.2.1')
       const [key] = await inspect.keys('sallyport:{session}:p:*')
       await inspect.set(String(key), row)
       t.equal(await store.take('k'), null, row)
@@ -142,17 +149,16 @@ else {
 
   t.test('every key ends by itself', async t => {
     const store = new RedisSessionStore(await connect(t))
-    const signIn = { ...noSignIn, issuerName: 'corp' }
     await store.set('a', { ...record, sid: 'one' })
     await store.touch('a')
     await store.update('a', record)
-    await store.keep('x'.repeat(5000), signIn, 600_000)
+    await store.keep('x'.repeat(5000), noSignIn, 600_000, '192.0.2.1')
     await store.lock('refresh:a', 15_000)
     const keys = await inspect.keys('*')
-    t.equal(keys.length, 7)
+    t.equal(keys.length, 8)
     t.ok(keys.includes(`sallyport:{session}:s:${handleOf('a')}`), 'whoever reads it learns no id')
     for (const key of keys) {
-      t.match(key, /^sallyport:\{session\}:[sipl]:[\w-]{1,43}$|^sallyport:\{session\}:(all|p)$/)
+      t.match(key, /^sallyport:\{session\}:[siopl]:[\w-]{1,64}$|^sallyport:\{session\}:(all|p)$/)
       const left = await inspect.pttl(key)
       t.ok(left > 0 && left <= day, `${key}: ${left} ms`)
     }
@@ -184,21 +190,35 @@ else {
 
   t.test('it never holds more than it may', async t => {
     const store = new RedisSessionStore(await connect(t), { maxSessions: 3, maxSignIns: 2 })
-    const signIn = { ...noSignIn, issuerName: 'corp' }
     for (const [index, id] of ['a', 'b', 'c', 'd'].entries())
       await store.set(id, { ...record, endsAt: record.endsAt + index })
     t.equal(await store.get('a'), null)
     t.ok(await store.get('d'))
     for (const [index, key] of ['a', 'b', 'c'].entries())
-      await store.keep(key, signIn, 600_000 + index * 1000)
+      await store.keep(key, noSignIn, 600_000 + index * 1000, '192.0.2.1')
     t.equal(await store.take('a'), null)
-    t.same(await store.take('c'), signIn)
+    t.same(await store.take('c'), noSignIn)
+  })
+
+  t.test('whoever begins sign-ins without end drops those of their own', async t => {
+    let now = Date.now()
+    const store = new RedisSessionStore(await connect(t), {
+      maxSignIns: 100,
+      maxSignInsOfOne: 3,
+      now: () => now++
+    })
+    await store.keep('of somebody else', noSignIn, 600_000, '192.0.2.1')
+    for (let i = 0; i < 50; i++) await store.keep(`key-${i}`, noSignIn, 600_000, '192.0.2.2')
+    t.equal(await inspect.zcard('sallyport:{session}:p'), 4)
+    t.ok(await store.take('of somebody else'))
+    t.equal(await store.take('key-46'), null)
+    t.ok(await store.take('key-47'))
+    t.ok(await store.take('key-49'))
   })
 
   t.test('one of many holds a lock, and one of many gets a sign-in', async t => {
     const stores = [new RedisSessionStore(await connect(t)), new RedisSessionStore(await connect(t))]
-    const signIn = { ...noSignIn, issuerName: 'corp' }
-    await stores[0]!.keep('once', signIn, 60_000)
+    await stores[0]!.keep('once', noSignIn, 60_000, '192.0.2.1')
     const many = Array.from({ length: 50 }, (_, index) => stores[index % 2]!)
     const locks = await Promise.all(many.map(store => store.lock('refresh:a', 60_000)))
     t.equal(locks.filter(release => release !== null).length, 1)
