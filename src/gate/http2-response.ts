@@ -11,7 +11,7 @@ type Headers = OutgoingHttpHeaders | readonly string[]
  * the connection are left out instead of making an error or a warning, a body for HEAD, 204 and 304 is thrown away, `finish` is
  * emitted only for an answer that was sent, and `close` for every one (Node forgets HEAD requests that are reset).
  */
-export class Http2Response extends Http2ServerResponse<Http2Request> implements Listed {
+export class Http2Response extends Http2ServerResponse implements Listed {
   /** Milliseconds on the clock of the connection. */
   readonly startTime: number
   /** In the answers of its connection. */
@@ -36,6 +36,8 @@ export class Http2Response extends Http2ServerResponse<Http2Request> implements 
     const request = requestOfStream(stream)
     if (request === undefined) throw new Error('a response without a request')
     request.response = this
+    // Node knows no request but one of its own class.
+    ;(this as unknown as { req: Http2Request }).req = request
     this.startTime = request.connectionState?.now() ?? 0
     stream.on('close', endStream)
     stream._write = writeCounted
