@@ -67,9 +67,7 @@ export class StreamClient implements RpcClient {
   end(trailers: HeaderList): void {
     const stream = this.#stream
     this.#trailers = trailers
-    // Those of Node's compatibility object would be sent otherwise: it has none.
-    stream.removeAllListeners('wantTrailers')
-    stream.once('wantTrailers', sendTrailers)
+    stream.on('wantTrailers', sendTrailers)
     stream.end()
   }
 
