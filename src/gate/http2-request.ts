@@ -74,18 +74,13 @@ export class Http2Request extends Readable {
   response: Http2Response | null = null
   /** The client has sent all of it. */
   isComplete: boolean
-  /** An `Expect: 100-continue` that is not answered yet. */
-  awaitsContinue = false
+  /** An `Expect: 100-continue` that is not answered yet; the gate refuses every other, but for one in other letters. */
+  awaitsContinue: boolean
   #isRead = false
   #isClosed = false
   #isHandedOver = false
 
-  constructor(
-    stream: ServerHttp2Stream,
-    headers: IncomingHttpHeaders,
-    _options: unknown,
-    rawHeaders: readonly string[]
-  ) {
+  constructor(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, rawHeaders: string[]) {
     super(readableOptions)
     this.stream = stream
     this.headers = headers
@@ -93,8 +88,9 @@ export class Http2Request extends Readable {
     this.method = headers[':method'] ?? ''
     this.url = headers[':path'] ?? '/'
     this.scheme = headers[':scheme'] ?? ''
-    this.rawHeaders = rawHeaders as string[]
+    this.rawHeaders = rawHeaders
     this.isComplete = stream.endAfterHeaders || hasEnded(stream)
+    this.awaitsContinue = headers.expect !== undefined
     ;(stream as RequestStream)[kRequest] = this
     stream.push = pushChecked
     stream.on('trailers', takeTrailers)

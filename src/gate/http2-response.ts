@@ -47,10 +47,8 @@ export class Http2Response extends Stream implements Listed {
   #isClosed = false
   #awaitsDrain = false
 
-  constructor(stream: ServerHttp2Stream) {
+  constructor(stream: ServerHttp2Stream, request: Http2Request) {
     super()
-    const request = requestOfStream(stream)
-    if (request === undefined) throw new Error('a response without a request')
     request.response = this
     this.stream = stream
     this.req = request
