@@ -16,11 +16,18 @@ export interface GatewayProcess {
   ended: Promise<never>
 }
 
-/** Starts the gateway as its users do: `sallyport start --config PATH`. Each line of its log goes to `onLine`. */
-export async function startGateway(config: string, onLine: (line: string) => void): Promise<GatewayProcess> {
+/**
+ * Starts the gateway as its users do: `sallyport start --config PATH`, with secrets in its environment. Each line of its log goes to
+ * `onLine`.
+ */
+export async function startGateway(
+  config: string,
+  secrets: Record<string, string>,
+  onLine: (line: string) => void
+): Promise<GatewayProcess> {
   const child = spawn(process.execPath, [join(root, 'src/main.ts'), 'start', '--config', config], {
     cwd: root,
-    env: { ...process.env, LOG_LEVEL: 'info' },
+    env: { ...process.env, ...secrets, LOG_LEVEL: 'info' },
     stdio: ['ignore', 'pipe', 'pipe'],
     // A group of its own: Ctrl-C is for the demo, which then stops the gateway in order.
     detached: true

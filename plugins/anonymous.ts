@@ -1,3 +1,4 @@
+import type { PluginUse } from '../src/config/schema.ts'
 import type { Identity } from '../src/identity.ts'
 import type { GatewayPlugin } from '../src/plugin/define.ts'
 
@@ -11,10 +12,11 @@ export default {
   name: 'anonymous',
   phase: 'authenticate',
   takesAll: true,
+  asksNobody: true,
   schema: {
     type: 'object',
     description:
-      'Accepts every request, as `anonymous`. For the end of an `any` list: it takes the requests that carry none of the credentials before it. A bad credential is still refused by the plugin that it is for.',
+      'Accepts every request, as `anonymous`. For the end of an `any` list: it takes the requests that carry none of the credentials before it. A bad credential is still refused by the plugin that it is for. To limits by `identity.subject` all of them are one: count them by `client.ip`.',
     properties: {
       scopes: {
         type: 'array',
@@ -37,9 +39,9 @@ export default {
 
   check(_options, config, route) {
     const uses = route === undefined ? [] : (route?.plugins ?? config.plugins)
-    if (!uses.some(({ name }) => name === 'anonymous')) return []
+    if (!uses.some(isAnonymous)) return []
     const message = 'asks nobody who they are, so the route lets everybody in'
-    return [{ path: [], message, remedy: 'write it last in an any list, or say public: true' }]
+    return [{ path: [], message, remedy: 'write it behind others in an any list, or say public: true' }]
   },
 
   carries: () => () => true,
@@ -62,3 +64,9 @@ export default {
     })
   }
 } satisfies GatewayPlugin<AnonymousOptions>
+
+/** By itself, or as all that an `any` has: then nobody is asked either. */
+function isAnonymous({ name, options }: PluginUse): boolean {
+  if (name === 'anonymous') return true
+  return name === 'any' && Array.isArray(options) && options.every(isAnonymous)
+}

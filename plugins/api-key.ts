@@ -39,6 +39,8 @@ const withoutKey = Object.freeze({ [header]: null, authorization: null })
 export default {
   name: 'api-key',
   phase: 'authenticate',
+  scheme: 'apikey',
+  challenge,
   schema: {
     type: 'object',
     description:
@@ -96,6 +98,16 @@ export default {
       return stored
     }
 
+    /** Whoever takes a key out of the file wants to be rid of its holder now. */
+    function stillHolds(headers: Headers): boolean {
+      const key = keyOf(headers)
+      const id = typeof key === 'string' ? idOfKey(key) : undefined
+      const stored = id === undefined ? undefined : file.current.get(id)
+      if (stored === undefined || !timingSafeEqual(digestOfKey(key as string), stored.digest)) return false
+      const { expiresAt } = stored.identity
+      return expiresAt === null || Date.now() < expiresAt
+    }
+
     route.addHook(
       'onRequest',
       function authenticateApiKey(
@@ -109,6 +121,7 @@ export default {
         if (key === undefined) return gateway.deny('token.missing', noKey)
         const known = request.gateway
         known.identity = judge(key).identity
+        known.stillHolds = stillHolds
         const before = known.upstreamHeaders
         known.upstreamHeaders = before === null ? withoutKey : { ...before, ...withoutKey }
         done()
@@ -133,8 +146,10 @@ function problemsOf(text: string, file: string): OptionProblem[] {
 
 type Headers = FastifyRequest['headers']
 
-function carriesKey({ headers }: FastifyRequest): boolean {
-  return headers[header] !== undefined || isApiKeyScheme(headers.authorization)
+/** Also where no key may be: the client is told so, and the upstream does not get it. */
+function carriesKey({ headers, url }: FastifyRequest): boolean {
+  if (headers[header] !== undefined || isApiKeyScheme(headers.authorization)) return true
+  return hasOtherSpelling(headers) || hasKeyInQuery(url)
 }
 
 /**

@@ -68,7 +68,8 @@ export default {
       credentials: {
         type: 'boolean',
         default: false,
-        description: 'Whether they may send cookies and other credentials.'
+        description:
+          'Whether they may send cookies and other credentials. With `oidc` on the route they may then also change things in the name of whoever is signed in, which is otherwise for pages of the same origin alone.'
       },
       maxAge: {
         type: 'string',
@@ -122,6 +123,8 @@ export default {
       known.removeResponseHeaders = before === null ? upstreamPolicy : [...before, ...upstreamPolicy]
       reply.header('vary', 'Origin')
       const { origin } = request.headers
+      if (options.credentials === true && origin !== undefined && origins.has(origin))
+        known.originAllowed = true
       if (request.method !== 'OPTIONS') {
         return known.protocol === 'grpc'
           ? setRpcHeaders(request, reply, done)

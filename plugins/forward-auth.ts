@@ -6,9 +6,12 @@ import type { GatewayPlugin, OptionProblem } from '../src/plugin/define.ts'
 
 export interface ForwardAuthOptions {
   url: string
+  style: 'forward-auth' | 'ext-authz'
   /** Milliseconds. */
   timeout: number
+  sends: string[]
   headers: string[]
+  setCookies: boolean
   subject?: string
 }
 
@@ -31,18 +34,33 @@ export default {
   name: 'forward-auth',
   phase: 'authenticate',
   takesAll: true,
+  scheme: '*',
   schema: {
     type: 'object',
     description:
-      'Asks an HTTP service about each request, as Traefik, nginx and Envoy do: GET with `X-Forwarded-Method`, `-Proto`, `-Host`, `-Uri` and `-For`, and with the `Authorization` and `Cookie` of the client. 2xx lets it pass. 401, 403 and redirects go to the client, with `WWW-Authenticate`, `Location`, `Set-Cookie` and at most 64 KiB of body. Anything else, and silence, is 503 `auth.unavailable`.',
+      'Asks an HTTP service about each request, as Traefik, nginx and Envoy do: never with a body, always with `X-Forwarded-Method`, `-Proto`, `-Host`, `-Uri` and `-For`. 2xx lets it pass. 401, 403 and redirects go to the client, with `WWW-Authenticate`, `Location`, `Set-Cookie` and at most 64 KiB of body. Anything else, and silence, is 503 `auth.unavailable`.',
     properties: {
       url: { type: 'string', minLength: 1, description: 'Address of the service (http or https).' },
+      style: {
+        enum: ['forward-auth', 'ext-authz'],
+        default: 'forward-auth',
+        description:
+          'How it is asked. `forward-auth` (Traefik, nginx): GET of `url`. `ext-authz` (Envoy, over HTTP): with the method, the `Host` and the target of the request behind the path of `url`; only 200 lets it pass.'
+      },
       timeout: {
         type: 'string',
         format: 'duration',
         pattern: '[1-9]',
         default: '1s',
         description: 'How long the service may take. It is asked once.'
+      },
+      sends: {
+        type: 'array',
+        items: { type: 'string', pattern: token },
+        uniqueItems: true,
+        default: ['accept', 'authorization', 'cookie'],
+        description:
+          "Headers of the client that the service gets. The gateway's own cookies are taken out of `cookie`."
       },
       headers: {
         type: 'array',
@@ -51,6 +69,12 @@ export default {
         default: [],
         description:
           "Headers of the service's answer that go to the upstream. The client's own of these names are dropped, in every spelling."
+      },
+      setCookies: {
+        type: 'boolean',
+        default: false,
+        description:
+          "Whether `Set-Cookie` of a yes goes to the client beside the upstream's own: for services that prolong their sessions so."
       },
       subject: {
         type: 'string',
@@ -63,37 +87,44 @@ export default {
     additionalProperties: false
   },
 
-  check({ url, headers }) {
+  check({ url, style, sends, headers }) {
     const problems: OptionProblem[] = []
-    const fault = urlFault(url)
+    const fault = urlFault(url, style)
     if (fault !== null)
       problems.push({
         path: ['url'],
         message: `the URL ${fault}`,
         remedy: 'write http(s)://host[:port]/path'
       })
-    for (const [at, name] of headers.entries()) {
-      if (!reserved.test(fold(name))) continue
-      const message = `${name} belongs to the connection, or is written by the gateway alone`
-      problems.push({ path: ['headers', at], message, remedy: 'remove it from the list' })
+    for (const [option, names] of Object.entries({ sends, headers })) {
+      for (const [at, name] of names.entries()) {
+        if (!reserved.test(fold(name))) continue
+        const message = `${name} belongs to the connection, or is written by the gateway alone`
+        problems.push({ path: [option, at], message, remedy: 'remove it from the list' })
+      }
     }
     return problems
   },
 
   carries: () => () => true,
 
+  credentialHeaders: ownNames,
+
   register(route, options) {
     const { gateway } = route
-    const { origin, pathname, search, host } = new URL(options.url)
+    const { origin, host } = new URL(options.url)
+    const question = questioner(options)
+    const isYes = options.style === 'ext-authz' ? isOk : isSuccess
+    const identities = gateway.cache<Identity>(`identities of ${host}`, { max: 1000, ttl: 60_000 })
     const pool = gateway.shared(
       origin,
       () => new Pool(origin, { connections: 128, pipelining: 1, maxHeaderSize: 16_384 }),
       pool => pool.close()
     )
-    const path = pathname + search
     const names = options.headers.map(name => name.toLowerCase())
-    const folded = new Set(names.map(fold))
-    const lengths = new Set(names.map(name => name.length))
+    const ours = ownNames(options)
+    const folded = new Set(ours.map(fold))
+    const lengths = new Set(ours.map(name => name.length))
     const subjectName = (options.subject ?? names[0] ?? 'x-forwarded-user').toLowerCase()
 
     function unavailable(detail: string, cause?: unknown): never {
@@ -105,7 +136,7 @@ export default {
       request.gateway.onEnd(() => gone.abort())
       const signal = AbortSignal.any([gone.signal, AbortSignal.timeout(options.timeout)])
       try {
-        return await pool.request({ method: 'GET', path, headers: questionOf(request), signal })
+        return await pool.request({ ...question(request), signal })
       } catch (error) {
         return unavailable(`${host} does not answer`, error)
       }
@@ -117,6 +148,15 @@ export default {
       const subject = value?.trim() ?? ''
       if (subject !== '') return subject
       return options.subject === undefined ? 'anonymous' : unavailable(`${host} names no subject`)
+    }
+
+    /** One for each subject, and not for each request: what is made of an identity is kept with it. */
+    function identityOf(subject: string): Identity {
+      const known = identities.get(subject)
+      if (known !== undefined) return known
+      const identity = makeIdentity(subject, host)
+      identities.set(subject, identity)
+      return identity
     }
 
     function accept(request: FastifyRequest, answer: Dispatcher.ResponseData): void {
@@ -133,7 +173,7 @@ export default {
       }
       const subject = subjectOf(answer)
       known.upstreamHeaders = changes
-      known.identity = identityOf(subject, host)
+      known.identity = identityOf(subject)
     }
 
     async function refuse(
@@ -167,8 +207,10 @@ export default {
       if (status === 401 || status === 403 || redirects.has(status)) return refuse(request, reply, answer)
       // So that the connection can be used again.
       body.dump({ limit: maxBody }).catch(ignore)
-      if (status < 200 || status > 299) return unavailable(`${host} answered ${status}`)
+      if (!isYes(status)) return unavailable(`${host} answered ${status}`)
       accept(request, answer)
+      const cookies = answer.headers['set-cookie']
+      if (options.setCookies && cookies !== undefined) reply.header('set-cookie', cookies)
       return undefined
     })
   }
@@ -176,14 +218,48 @@ export default {
 
 function ignore(): void {}
 
+function isOk(status: number): boolean {
+  return status === 200
+}
+
+function isSuccess(status: number): boolean {
+  return status >= 200 && status <= 299
+}
+
+/** Who reads these in the upstream takes them for the service's word. */
+function ownNames({ headers, subject }: ForwardAuthOptions): string[] {
+  return (subject === undefined ? headers : [...headers, subject]).map(name => name.toLowerCase())
+}
+
+type Question = Pick<Dispatcher.RequestOptions, 'path' | 'method' | 'headers'>
+
+/** What the service is asked. */
+function questioner(options: ForwardAuthOptions): (request: FastifyRequest) => Question {
+  const { pathname, search } = new URL(options.url)
+  const path = pathname + search
+  const prefix = pathname.replace(/\/$/, '')
+  const sends = options.sends.map(name => name.toLowerCase())
+  if (options.style === 'forward-auth')
+    return request => ({ method: 'GET', path, headers: factsOf(request, sends) })
+
+  return function askAsEnvoy(request) {
+    const headers = factsOf(request, sends)
+    if (request.headers.host !== undefined) headers.host = request.headers.host
+    return { method: request.method as Dispatcher.HttpMethod, path: prefix + request.url, headers }
+  }
+}
+
 /** What the service is told of the request. Only the gateway writes these names: the client's own are not among them. */
-function questionOf({ headers, method, url, socket, gateway }: FastifyRequest): Record<string, string> {
+function factsOf(
+  { headers, method, url, socket, gateway }: FastifyRequest,
+  sends: readonly string[]
+): Record<string, string> {
   const peer = socket.remoteAddress?.replace(/^::ffff:/, '')
   const isEncrypted = 'encrypted' in socket && socket.encrypted === true
   const claimed = headers['x-forwarded-proto']
   // The gateway takes another address than the socket's only from a proxy that it trusts.
   const isVouchedFor = gateway.clientIp !== peer && (claimed === 'http' || claimed === 'https')
-  const question: Record<string, string> = {
+  const facts: Record<string, string> = {
     'x-forwarded-method': method,
     'x-forwarded-proto': isVouchedFor ? String(claimed) : isEncrypted ? 'https' : 'http',
     'x-forwarded-host': headers.host ?? '',
@@ -191,9 +267,11 @@ function questionOf({ headers, method, url, socket, gateway }: FastifyRequest): 
     'x-forwarded-for': gateway.clientIp,
     'x-request-id': gateway.requestId
   }
-  if (headers.authorization !== undefined) question.authorization = headers.authorization
-  if (headers.cookie !== undefined) question.cookie = headers.cookie
-  return question
+  for (const name of sends) {
+    const value = name === 'cookie' ? gateway.foreignCookies : headers[name]
+    if (typeof value === 'string') facts[name] = value
+  }
+  return facts
 }
 
 function hasCredential({ headers }: FastifyRequest): boolean {
@@ -213,7 +291,7 @@ async function readBody({ body }: Dispatcher.ResponseData): Promise<Buffer | nul
   return size === 0 ? null : Buffer.concat(chunks)
 }
 
-function identityOf(subject: string, service: string): Identity {
+function makeIdentity(subject: string, service: string): Identity {
   const none = Object.freeze([])
   return Object.freeze({
     kind: 'forward-auth',
@@ -233,10 +311,13 @@ function fold(name: string): string {
   return name.toLowerCase().replaceAll(/[^a-z0-9]/g, '-')
 }
 
-function urlFault(text: string): string | null {
+function urlFault(text: string, style: ForwardAuthOptions['style']): string | null {
   if (!/^https?:\/\//.test(text) || !URL.canParse(text) || /[\s\\]/.test(text))
     return 'is not one of http or https'
   const url = new URL(text)
   if (url.username !== '' || url.password !== '') return 'holds a user name or password'
-  return url.hash === '' ? null : 'has a fragment'
+  if (url.hash !== '') return 'has a fragment'
+  return style === 'ext-authz' && url.search !== ''
+    ? 'has a query, where the target of a request follows'
+    : null
 }

@@ -10,7 +10,8 @@ export interface IntrospectionOptions {
 }
 
 /** RFC 6750 section 3.1: a request without credentials is told how to authenticate, not that it did wrong. */
-const noToken: RefusalOptions = { headers: { 'www-authenticate': 'Bearer realm="sallyport"' } }
+const challenge = 'Bearer realm="sallyport"'
+const noToken: RefusalOptions = { headers: { 'www-authenticate': challenge } }
 
 const longestCache = 300_000
 
@@ -18,6 +19,8 @@ const longestCache = 300_000
 export default {
   name: 'introspection',
   phase: 'authenticate',
+  scheme: 'bearer',
+  challenge,
   schema: {
     type: 'object',
     description:
@@ -74,6 +77,16 @@ export default {
       return gateway.deny(reason, { headers, detail, cause })
     }
 
+    /** The issuer is asked again once `cache` is over. An issuer that does not answer has not said no. */
+    async function stillHolds({ authorization }: FastifyRequest['headers']): Promise<boolean> {
+      try {
+        await introspector.introspect(bearerToken(authorization) ?? '', cache)
+        return true
+      } catch (error) {
+        return !isRefusal(error) || !error.reason.startsWith('token.')
+      }
+    }
+
     route.addHook(
       'onRequest',
       function authenticateByIntrospection(
@@ -83,6 +96,7 @@ export default {
       ) {
         const token = bearerToken(request.headers.authorization)
         if (token === undefined) return gateway.deny('token.missing', noToken)
+        request.gateway.stillHolds = stillHolds
         let verdict: Identity | Promise<Identity>
         try {
           verdict = introspector.introspect(token, cache)

@@ -10,7 +10,8 @@ import {
   readers,
   type Source,
   sourceProblems,
-  subprotocol
+  subprotocol,
+  taker
 } from './jwt/sources.ts'
 
 export interface JwtOptions {
@@ -21,7 +22,8 @@ export interface JwtOptions {
 }
 
 /** RFC 6750 section 3.1: a request without credentials is told how to authenticate, not that it did wrong. */
-const noToken: RefusalOptions = { headers: { 'www-authenticate': 'Bearer realm="sallyport"' } }
+const challenge = 'Bearer realm="sallyport"'
+const noToken: RefusalOptions = { headers: { 'www-authenticate': challenge } }
 
 /** RFC 6750, 3.1: more than one credential, or one that cannot be read in one way only. */
 const ambiguous: RefusalOptions = {
@@ -34,6 +36,8 @@ const ambiguous: RefusalOptions = {
 export default {
   name: 'jwt',
   phase: 'authenticate',
+  scheme: 'bearer',
+  challenge,
   schema: {
     type: 'object',
     description:
@@ -114,6 +118,13 @@ export default {
     const inHeader = carrier([header])
     const inWebSocket = carrier([header, subprotocol])
     return request => (request.gateway.protocol === 'websocket' ? inWebSocket : inHeader)(request)
+  },
+
+  conceals({ from }) {
+    const take = taker(from ?? [subprotocol])
+    if (from !== undefined) return take
+    // Of other protocols nothing is read but headers.
+    return request => (request.gateway.protocol === 'websocket' ? take(request) : undefined)
   },
 
   register(route, options) {

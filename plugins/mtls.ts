@@ -11,11 +11,12 @@ export interface MtlsOptions {
 }
 
 /** RFC 9110, 15.5.2 wants a challenge with every 401. There is no registered scheme for certificates. */
-const challenge = { 'www-authenticate': 'ClientCertificate realm="sallyport"' }
-const noCertificate: RefusalOptions = { headers: challenge }
-const otherName: RefusalOptions = { headers: challenge, detail: 'no name of the certificate is taken' }
+const challenge = 'ClientCertificate realm="sallyport"'
+const headers = { 'www-authenticate': challenge }
+const noCertificate: RefusalOptions = { headers }
+const otherName: RefusalOptions = { headers, detail: 'no name of the certificate is taken' }
 const expired: RefusalOptions = {
-  headers: challenge,
+  headers,
   detail: 'the certificate has expired since the handshake'
 }
 
@@ -25,6 +26,7 @@ const patterns = { type: 'array', items: { type: 'string', minLength: 1 }, minIt
 export default {
   name: 'mtls',
   phase: 'authenticate',
+  challenge,
   schema: {
     type: 'object',
     description:

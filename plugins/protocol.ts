@@ -145,7 +145,10 @@ export default {
       const { headers } = request
       if (methods !== null && !methods.has(request.method)) gateway.deny('protocol.method', allow)
       if (rpcs !== null && !isKnownRpc(rpcs, request.gateway.rpc)) gateway.deny('protocol.rpc')
-      if (origins !== null && !isFrom(origins, headers)) gateway.deny('protocol.origin')
+      if (origins !== null) {
+        if (!isFrom(origins, headers)) gateway.deny('protocol.origin')
+        request.gateway.originAllowed = headers.origin !== undefined
+      }
       if (messages !== null) request.gateway.messageLimits = messages
       if (maxHeaderBytes !== undefined && headerBytes(request.raw.rawHeaders) > maxHeaderBytes) {
         gateway.deny('protocol.size', { status: 431, detail: 'the headers are larger than the route allows' })

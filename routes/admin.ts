@@ -18,7 +18,8 @@ export async function adminRoutes(app: FastifyInstance, options: AdminOptions): 
         name: route.name,
         match: route.config.match,
         public: route.config.public,
-        upstream: route.upstream.name,
+        upstream: route.shares[0]?.upstream.name,
+        upstreams: route.shares.map(({ upstream: { name }, weight }) => ({ name, weight })),
         plugins: route.chain.map(({ plugin, phase }) => ({ name: plugin.name, phase })),
         inFlight: route.inFlight.value
       }))

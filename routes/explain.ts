@@ -9,7 +9,7 @@ export interface ExplainRouteOptions {
 const protocols = ['http', 'grpc', 'websocket'] as const
 
 /** Keys of a question; the ones that a URL may hold are all but those of `secret`. */
-const keys = ['method', 'target', 'host', 'header', 'headers', 'token', 'clientIp', 'protocol']
+const keys = ['method', 'target', 'host', 'header', 'headers', 'token', 'clientIp', 'protocol', 'body']
 /** URLs are written into logs on their way. */
 const secret = /^(authorization|proxy-authorization|cookie)$/i
 
@@ -17,7 +17,7 @@ const maxWaiting = 16
 
 /**
  * `/explain`: what the configuration in force does with a request, and why. It changes nothing, and calls no upstream. A credential
- * comes in a POST.
+ * or a body comes in a POST.
  */
 export async function explainRoutes(app: FastifyInstance, options: ExplainRouteOptions): Promise<void> {
   let waiting = 0
@@ -58,17 +58,24 @@ function questionOf(given: unknown, isUrl: boolean): Question | string {
   const fields = given as Record<string, unknown>
   const unknown = Object.keys(fields).find(key => !keys.includes(key))
   if (unknown !== undefined) return `unknown: ${JSON.stringify(unknown)}; known: ${keys.join(', ')}`
-  const { method = 'GET', target, host, token, clientIp, protocol = 'http' } = fields
+  const { method = 'GET', target, host, token, clientIp, protocol = 'http', body: content } = fields
   const headers = headersOf(fields.header ?? fields.headers ?? [])
   if (headers === null) return 'a header is written "name: value"'
   if (isUrl && (token !== undefined || headers.some(([name]) => secret.test(name))))
     return 'send a credential with POST: URLs are logged'
+  if (isUrl && content !== undefined) return 'send a body with POST: URLs are logged'
   if (!isText(method) || !isText(target)) return 'method and target are texts'
-  if (!isOptionalText(host) || !isOptionalText(token) || !isOptionalText(clientIp))
-    return 'host, token and clientIp are texts'
+  if (
+    !isOptionalText(host) ||
+    !isOptionalText(token) ||
+    !isOptionalText(clientIp) ||
+    !isOptionalText(content)
+  )
+    return 'host, token, clientIp and body are texts'
   const spoken = protocols.find(one => one === protocol)
   if (spoken === undefined) return `protocol is one of ${protocols.join(', ')}`
-  const question: Question = { method, target, host, token, clientIp, headers, protocol: spoken }
+  const body = content === undefined ? undefined : Buffer.from(content)
+  const question: Question = { method, target, host, token, clientIp, headers, protocol: spoken, body }
   return faultOf(question) ?? question
 }
 

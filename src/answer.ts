@@ -5,6 +5,7 @@ import { resetStream } from './gate/http2-request.ts'
 import { type KeptHeaders, sendProblem } from './problem.ts'
 import { hasBody } from './proxy/body.ts'
 import { readsRpcStatus, refuseRpc } from './proxy/grpc/refusal.ts'
+import { refusalForPerson } from './session/refusal-page.ts'
 
 /**
  * Answers an exchange with a refusal, if it can still be answered: how a refusal looks is the protocol's business, never the
@@ -20,7 +21,8 @@ export function answer(exchange: Exchange, refusal: Refusal, kept: KeptHeaders):
   if (exchange.protocol === 'grpc' && readsRpcStatus(exchange)) {
     refuseRpc(exchange, refusal, kept)
   } else {
-    exchange.bytesOut = sendProblem(response, refusal, exchange.requestId, kept, closes(exchange, refusal))
+    const shown = refusalForPerson(exchange, refusal) ?? refusal
+    exchange.bytesOut = sendProblem(response, shown, exchange.requestId, kept, closes(exchange, refusal))
   }
   // RFC 9113, 8.1: the client is told to stop sending what nobody reads.
   if (stream !== null && !request.complete) stream.once('finish', stopReading)

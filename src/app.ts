@@ -11,14 +11,16 @@ import { jwksRoutes, ownPaths } from '../routes/jwks.ts'
 import { sessionRoutes } from '../routes/session.ts'
 import { answer } from './answer.ts'
 import type { Config } from './config/schema.ts'
+import { upstreamShares } from './config/upstream-shares.ts'
 import { Refusal } from './errors.ts'
 import { type Exchange, exchangeOf } from './exchange.ts'
 import { Generation } from './generation.ts'
 import { orderChain } from './plugin/chain.ts'
 import type { GatewayPlugin } from './plugin/define.ts'
 import { refusalOf } from './plugin/refusal.ts'
-import { type BuiltRoute, describeRoute, registerRoute } from './route/build.ts'
+import { type BuiltRoute, describeRoute, registerRoute, type UpstreamShare } from './route/build.ts'
 import type { GenerationServices } from './services.ts'
+import { signInIssuersAt } from './session/offers.ts'
 import { ownSignInPaths } from './session/return-url.ts'
 
 /**
@@ -29,7 +31,7 @@ import { ownSignInPaths } from './session/return-url.ts'
  *   own           /.well-known/sallyport/ where identities are signed, /oauth2/ where people sign in: answered here, by no route
  *   match         host > path > headers > methods -> the route, or 404
  *   onRequest     the route's plugins: observe > guard > authenticate > authorize > limit > transform
- *   handler       the proxy; whatever refuses or throws on the way ends in `refuse` as a problem document
+ *   handler       the proxy; whatever refuses or throws on the way ends in `refuse` as a problem document, or a page
  *   close         the exchange ends -> the outcome, exactly once
  */
 export async function buildApp(
@@ -41,9 +43,11 @@ export async function buildApp(
   const app = createInstance()
   const routes: BuiltRoute[] = []
   for (const [name, route] of Object.entries(config.routes)) {
-    const upstream = await services.upstream(config, route.upstream as string)
+    const shares: UpstreamShare[] = []
+    for (const { name: upstream, weight } of upstreamShares(route))
+      shares.push({ upstream: await services.upstream(config, upstream), weight })
     const chain = orderChain([...config.plugins, ...route.plugins], plugins)
-    routes.push(describeRoute(name, route, config, upstream, chain, services.registry))
+    routes.push(describeRoute(name, route, config, shares, chain, services.registry))
   }
   const identityKeys = await services.identityKeys(config)
   const redis = await services.redis(config)
@@ -53,7 +57,10 @@ export async function buildApp(
   try {
     for (const route of routes) await registerRoute(app, route, routeServices)
     if (identityKeys !== null) await app.register(jwksRoutes, { jwks: () => identityKeys.jwks() })
-    if (sessions !== null) await app.register(sessionRoutes, { sessions })
+    if (sessions !== null) {
+      const issuersAt = (host: string | undefined) => signInIssuersAt(routes, host)
+      await app.register(sessionRoutes, { sessions, issuersAt })
+    }
     await app.ready()
     const own = [...(identityKeys === null ? [] : [ownPaths]), ...(sessions === null ? [] : [ownSignInPaths])]
     return new Generation(config, hash, app, routes, services, own, plugins, sessions)

@@ -29,7 +29,7 @@ export const reasons = Object.freeze({
     401,
     'SP_TOKEN_EXPIRED',
     'The token has expired',
-    'The `exp` of the token lies in the past by more than the clock tolerance.'
+    'The `exp` of the token lies in the past by more than the clock tolerance. Or what was open (a WebSocket, a stream, a gRPC call) has outlived its credential: it has run out, or was withdrawn; the log says which.'
   ),
   'token.invalid': reason(
     401,
@@ -156,7 +156,7 @@ export const reasons = Object.freeze({
     400,
     'SP_REQUEST_MALFORMED',
     'Bad request',
-    'The request breaks HTTP, or its target or headers could be read in two ways. It is refused, not normalised. Some rows have a status of their own: 405, 408, 414, 417, 431, 501.'
+    'The request breaks HTTP, or its target, its headers or a JSON body that a policy looks at could be read in two ways. It is refused, not normalised. Some rows have a status of their own: 405, 408, 414, 417, 431, 501.'
   ),
   'route.none': reason(
     404,
@@ -228,7 +228,7 @@ export const reasons = Object.freeze({
     503,
     'SP_GATEWAY_OVERLOADED',
     'The gateway is overloaded',
-    'The event loop lags more than `limits.overload.eventLoopLag`.'
+    'The event loop lags more than `limits.overload.eventLoopLag`, or 64 MiB of bodies are held for policies that look at them.'
   ),
   'session.sign_in': reason(
     400,

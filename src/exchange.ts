@@ -4,16 +4,18 @@ import { constants, type ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
-import type { Reason } from './errors.ts'
+import type { HeldBody } from './body/held-body.ts'
+import { readJson } from './body/json-body.ts'
+import type { Reason, Refusal } from './errors.ts'
 import { type ClientCertificate, clientCertificate } from './gate/client-certificate.ts'
 import { resetStream } from './gate/http2-request.ts'
 import type { Identity } from './identity.ts'
 import type { Logger } from './log.ts'
 import { type Outcome, type OutcomeListener, type Protocol, RequestOutcome } from './outcome.ts'
-import type { MessageLimits, RequestGateway, Rpc } from './plugin/define.ts'
+import type { JsonBody, MessageLimits, RequestGateway, Rpc, StillHolds } from './plugin/define.ts'
 import { takeParameter } from './query.ts'
 import type { Listed, Roster } from './roster.ts'
-import { cookieValues } from './session/cookie.ts'
+import { cookieValues, withoutOwnCookies } from './session/cookie.ts'
 import { continueTrace, type TraceContext } from './trace.ts'
 
 const kExchange = Symbol('sallyport.exchange')
@@ -32,6 +34,10 @@ declare module 'node:http' {
 export interface ExchangeRoute {
   readonly name: string
   readonly outcomeListeners: readonly OutcomeListener[]
+  /** Names of the issuers that people sign in with on this route; empty: it is none for people. */
+  readonly signInIssuers: readonly string[]
+  /** Milliseconds for a whole request to arrive. */
+  readonly bodyTimeout: number
   /** `requests_in_flight` of the route. */
   readonly inFlight: { value: number }
 }
@@ -45,8 +51,11 @@ export interface UpstreamCall {
    * own end that is waited for.
    */
   leave?(): void
-  /** The credential that let the client in has ended before its time: ends a call that would last. */
-  revoke?(): void
+  /**
+   * The credential that let the client in has ended: ends a call that would go on. One that was not withdrawn but has run out lets
+   * finish what has an end of its own.
+   */
+  revoke?(refusal: Refusal, isWithdrawn: boolean): void
   /**
    * The drain deadline has passed: the client gets the ending that its protocol has for that, where it has one, and the call is
    * over. What it writes needs a turn or two of the event loop before the connection may go.
@@ -69,6 +78,8 @@ export interface ExchangeObserver {
   readonly log: Logger
   /** Name of the gateway's session cookie; null or left out where nobody signs in. */
   readonly sessionCookie?: string | null
+  /** Milliseconds that an identity counts beyond its `expiresAt`. Left out: none. */
+  graceOf?(identity: Identity): number
 }
 
 /**
@@ -94,6 +105,8 @@ export class Exchange implements RequestGateway, Listed {
   readonly upgrade: Upgrade | null
   requestId: string
   identity: Identity | null = null
+  stillHolds: StillHolds | null = null
+  originAllowed = false
   params: Readonly<Record<string, string>> = noParams
   maxBody = 0
   upstreamHeaders: Readonly<Record<string, string | null>> | null = null
@@ -123,6 +136,10 @@ export class Exchange implements RequestGateway, Listed {
   /** Another proxy asks whether it may let the request through: it is judged, and goes to no upstream. */
   isQuestion = false
   ended = false
+  /** The body, where a plugin has had it read before the upstream is asked; null: nobody has. */
+  held: HeldBody | null = null
+  /** What the held body says, once somebody has asked. */
+  json: JsonBody | null = null
   /** The plugin whose hook runs, where `passed` does not tell: a later one (`preHandler`, `onSend`, …), or one inside another. */
   running: string | null = null
   /** Headers that plugins had set before the upstream's answer was put on the reply: what a refusal after that keeps. */
@@ -174,6 +191,13 @@ export class Exchange implements RequestGateway, Listed {
     )
   }
 
+  get foreignCookies(): string | undefined {
+    const { cookie } = this.request.headers
+    const { sessionCookie } = this.observer
+    if (cookie === undefined || typeof sessionCookie !== 'string') return cookie
+    return withoutOwnCookies(cookie, sessionCookie)
+  }
+
   get traceId(): string {
     return this.trace.traceId
   }
@@ -200,6 +224,10 @@ export class Exchange implements RequestGateway, Listed {
     this.target = rest
     if (values.length > 0) this.request.url = rest
     return values
+  }
+
+  readJson(maxSize: number): Promise<JsonBody> {
+    return readJson(this, maxSize)
   }
 
   onEnd(listener: () => void): void {

@@ -3,6 +3,7 @@ import { builtins } from '../plugins/index.ts'
 import { buildAdmin } from './admin.ts'
 import type { Config, HttpsListenerConfig, ListenerConfig } from './config/schema.ts'
 import { ConfigWatcher } from './config/watch.ts'
+import type { WatchTime } from './credential-watch.ts'
 import { LiveExplainer } from './explain/live.ts'
 import { PublicListener } from './listener.ts'
 import { createLog, type Logger } from './log.ts'
@@ -26,6 +27,8 @@ export interface GatewayOptions {
   poll?: number
   /** False: no request is refused for the lag of the event loop, e.g. where a test shares its machine. */
   shed?: boolean
+  /** By what time the credentials of what is open are looked at. Default: the process's. */
+  time?: WatchTime
 }
 
 /** Addresses that the gateway answers on. */
@@ -160,7 +163,8 @@ export class Gateway {
       current: () => this.#reloader.current,
       overload: this.#overload,
       registry: this.registry,
-      log: this.log
+      log: this.log,
+      time: this.#options.time
     })
     this.#listener = listener
     return {

@@ -7,6 +7,7 @@ import type { Config } from './config/schema.ts'
 import { type Reason, Refusal } from './errors.ts'
 import { Exchange, type ExchangeObserver, type Upgrade } from './exchange.ts'
 import { encodedSlashTraits, requestTraits, traits } from './gate/gate.ts'
+import type { Identity } from './identity.ts'
 import type { Logger } from './log.ts'
 import { LogLimit } from './log-limit.ts'
 import type { Outcome, Protocol } from './outcome.ts'
@@ -38,11 +39,15 @@ export class Generation implements ExchangeObserver {
   /** Every plugin that a route may name. */
   readonly plugins: ReadonlyMap<string, GatewayPlugin>
   readonly log: Logger
+  /** Null where nobody signs in. */
+  readonly sessions: Sessions | null
   readonly sessionCookie: string | null
   readonly #app: FastifyInstance
   readonly #services: GenerationServices
   readonly #table: RouteTable<BuiltRoute>
   readonly #isTrusted: (address: string) => boolean
+  /** How far clocks may differ, by the `iss` of tokens. */
+  readonly #tolerances: ReadonlyMap<string, number>
   /** What the gateway answers itself on its public listeners: paths that begin so belong to no route. */
   readonly #own: readonly string[]
   #underWay = 0
@@ -60,6 +65,7 @@ export class Generation implements ExchangeObserver {
   ) {
     this.plugins = plugins
     this.#own = own
+    this.sessions = sessions
     this.sessionCookie = sessions?.options.cookie.name ?? null
     this.config = config
     this.hash = hash
@@ -69,10 +75,11 @@ export class Generation implements ExchangeObserver {
     this.#services = services
     this.#table = new RouteTable(routes)
     this.#isTrusted = trustFunction(config.trustedProxies)
+    this.#tolerances = tolerancesOf(config)
   }
 
   get upstreams(): ReadonlySet<Upstream> {
-    return new Set(this.routes.map(route => route.upstream))
+    return new Set(this.routes.flatMap(route => route.shares.map(({ upstream }) => upstream)))
   }
 
   get underWay(): number {
@@ -115,7 +122,8 @@ export class Generation implements ExchangeObserver {
 
   #route(exchange: Exchange): void {
     const { request, response, target, protocol } = exchange
-    if (protocol === 'http' && this.#isOwn(target)) {
+    // The other proxy would take our own answer for a yes, and let the request through to a service of its own.
+    if (protocol === 'http' && !exchange.isQuestion && this.#isOwn(target)) {
       this.#app.routing(request, response)
       return
     }
@@ -146,6 +154,10 @@ export class Generation implements ExchangeObserver {
   #isOwn(target: string): boolean {
     for (let i = 0; i < this.#own.length; i++) if (target.startsWith(this.#own[i] as string)) return true
     return false
+  }
+
+  graceOf({ kind, issuer }: Identity): number {
+    return kind === 'jwt' || kind === 'introspection' ? (this.#tolerances.get(issuer) ?? 0) : 0
   }
 
   began(): void {
@@ -195,6 +207,14 @@ export class Generation implements ExchangeObserver {
     const claimed = all(request, this.#isTrusted).at(-1) ?? peer
     return clientAddress(claimed) ?? peer
   }
+}
+
+/** Two issuers may be one by their `iss`, with different audiences. */
+function tolerancesOf({ issuers }: Config): ReadonlyMap<string, number> {
+  const tolerances = new Map<string, number>()
+  for (const { issuer, clockTolerance } of Object.values(issuers))
+    tolerances.set(issuer, Math.max(clockTolerance, tolerances.get(issuer) ?? 0))
+  return tolerances
 }
 
 /** `192.0.2.1:4711` and `[2001:db8::1]:4711`, as some proxies write it. */

@@ -3,6 +3,7 @@ import { type IncomingMessage, type Server, ServerResponse } from 'node:http'
 import { type AddressInfo, createServer, type Server as NetServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { LimitsConfig, ListenerConfig } from './config/schema.ts'
+import { CredentialWatch, type WatchTime } from './credential-watch.ts'
 import { Refusal } from './errors.ts'
 import { type Exchange, exchangeOf } from './exchange.ts'
 import { connectionOf } from './gate/connection.ts'
@@ -44,6 +45,8 @@ export interface ListenerOptions {
   log: Logger
   /** Hears of what was refused before it was a request, beside log and metrics. */
   onRefused?: (refused: RefusedRequest) => void
+  /** By what time the credentials of what is open are looked at. Default: the process's. */
+  time?: WatchTime | undefined
 }
 
 export type DrainStage = 'serving' | 'draining' | 'closed'
@@ -65,12 +68,14 @@ export class PublicListener {
   /** WebSockets and their handshakes, and the streams of HTTP/2: what no answer due on an HTTP/1 connection stands for. */
   readonly #open = new Roster<Exchange>()
   readonly #refusedLog = new LogLimit(refusedLines)
+  readonly #credentials: CredentialWatch
   #stage: DrainStage = 'serving'
   #isLeaving = false
 
   constructor(options: ListenerOptions) {
     const { limits } = options
     this.#options = options
+    this.#credentials = new CredentialWatch(() => this.#exchanges(), options.time)
     const gate = {
       maxHeaderCount: limits.maxHeaderCount,
       maxPathBytes,
@@ -173,7 +178,7 @@ export class PublicListener {
    */
   async cut(): Promise<void> {
     const ends: Promise<void>[] = []
-    for (const exchange of [...this.#open, ...[...this.#pending()].map(({ req }) => exchangeOf(req))]) {
+    for (const exchange of [...this.#exchanges()]) {
       if (exchange.call?.cut === undefined) continue
       ends.push(new Promise(resolve => exchange.onEnd(resolve)))
       exchange.call.cut()
@@ -184,6 +189,7 @@ export class PublicListener {
   /** Whatever is still under way ends now. */
   destroy(): void {
     this.#stage = 'closed'
+    this.#credentials.stop()
     for (const response of this.#pending())
       exchangeOf(response.req).refuse('gateway.draining', null, 'cut off')
     for (const exchange of this.#open) exchange.refuse('gateway.draining', null, 'cut off')
@@ -197,6 +203,7 @@ export class PublicListener {
     server.listen({ host, port, backlog: 1024 })
     await once(server, 'listening')
     this.#ports.push(server)
+    this.#credentials.start()
     return (server.address() as AddressInfo).port
   }
 
@@ -211,6 +218,11 @@ export class PublicListener {
 
   *#pending(): Iterable<ServerResponse<IncomingMessage>> {
     for (const socket of this.#http1Sockets) yield* connectionOf(socket)?.pending ?? []
+  }
+
+  *#exchanges(): Iterable<Exchange> {
+    yield* this.#open
+    for (const { req } of this.#pending()) yield exchangeOf(req)
   }
 
   #take(request: IncomingMessage, response: ServerResponse, refusal: Refusal | null): void {

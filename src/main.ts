@@ -4,6 +4,7 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import type { ExplainOptions } from './command/explain.ts'
 import type { AddKeyOptions } from './command/keys.ts'
 import type { ReachOptions, VerifyOptions } from './command/perimeter.ts'
+import { addSessionsCommand } from './command/sessions-usage.ts'
 import { ConfigError } from './config/config-problem.ts'
 import { type Env, readEnv } from './config/env.ts'
 import { headerOf } from './explain/question.ts'
@@ -66,13 +67,14 @@ Examples:
 
 const explainHelp = `
 It goes through the same listener, routes and plugins as a live request, as if the gateway had just started. No upstream is called;
-keys of issuers are fetched. A request has no body here: give its content-length as a header.
+keys of issuers are fetched. Without --body no body follows: one that is only announced (content-length) is judged by its length.
 
 Exit codes: 0 allowed, 1 denied, 2 bad configuration or plugin, 64 bad usage.
 
 Examples:
   $ sallyport explain --config gateway.yaml GET /orders/7
-  $ sallyport explain --config gateway.yaml --token "$TOKEN" --client-ip 192.0.2.7 --host api.example.com POST /orders`
+  $ sallyport explain --config gateway.yaml --token "$TOKEN" --client-ip 192.0.2.7 --host api.example.com POST /orders
+  $ sallyport explain --config gateway.yaml --header 'content-type: application/json' --body order.json POST /orders`
 
 interface Options {
   config: string
@@ -138,6 +140,7 @@ function program(env: Env): Command {
     .action(reach)
   addExplainCommand(command, env)
   addKeysCommand(command)
+  addSessionsCommand(command)
   return command
 }
 
@@ -183,6 +186,7 @@ function addExplainCommand(command: Command, env: Env): void {
     .option('--token <jwt>', 'access token; sent as Authorization: Bearer')
     .option('--client-ip <address>', 'where the connection comes from; default: 127.0.0.1')
     .option('--host <name>', 'Host of the request; default: localhost')
+    .option('--body <file>', 'body of the request, or - for standard input')
     .addOption(
       new Option('--protocol <protocol>', 'how it is sent: HTTP/1.1, HTTP/2 with gRPC, or a handshake')
         .choices(['http', 'grpc', 'websocket'])

@@ -64,6 +64,12 @@ export const metricCatalogue = [
   ),
   entry('jwks_age_seconds', 'gauge', ['issuer'], 'Since the keys of the issuer were last fetched.'),
   entry(
+    'introspections_total',
+    'counter',
+    ['issuer', 'result'],
+    'Questions about tokens to an issuer; result is active, refused or error (no answer to go by). What is remembered is not asked for.'
+  ),
+  entry(
     'sign_ins_total',
     'counter',
     ['issuer', 'result'],

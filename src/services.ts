@@ -160,8 +160,19 @@ export class Services {
     const key = ['introspector', identityOf(name, settings), client.id, hash('sha256', secret)].join('\0')
     const make = () => {
       const log = this.log.child({ issuer: name })
-      const surroundings = { log, fetch: globalThis.fetch, clock: Date.now, timers: processTimers }
-      return new Introspector(name, settings, { id: client.id, secret }, surroundings)
+      const asked = this.registry.number('introspections_total')
+      return new Introspector(
+        name,
+        settings,
+        { id: client.id, secret },
+        {
+          log,
+          fetch: globalThis.fetch,
+          clock: Date.now,
+          timers: processTimers,
+          onAnswer: result => void asked.child(name, result).value++
+        }
+      )
     }
     return this.shared.acquire(key, make, one => one.close())
   }

@@ -4,6 +4,8 @@ import process from 'node:process'
 import { createRemoteJWKSet, jwtVerify } from 'jose'
 
 const { GATEWAY, UPSTREAM, JWKS = `${GATEWAY}/.well-known/sallyport/jwks.json`, PORT = '8000' } = process.env
+// Without these two jose would check neither who has signed nor for whom.
+if (!GATEWAY || !UPSTREAM) throw new Error('set GATEWAY and UPSTREAM')
 
 // Fetched once and kept; asked again for a key that is not known, at most every 30 s.
 const keys = createRemoteJWKSet(new URL(JWKS))

@@ -39,6 +39,14 @@ export function readers(sources: readonly Source[]): ((request: FastifyRequest) 
   }
 }
 
+/** Takes the tokens out of what is forwarded, wherever the sources look but in the header. */
+export function taker(sources: readonly Source[]): (request: FastifyRequest) => void {
+  const takes = sources.filter(source => source !== header).map(takeFrom)
+  return function takeTokens(request) {
+    for (const take of takes) take(request)
+  }
+}
+
 function bearer(authorization: string): string | undefined {
   return authorization.slice(0, 7).toLowerCase() === 'bearer ' && authorization.length > 7
     ? authorization.slice(7)

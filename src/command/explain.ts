@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises'
+import { buffer } from 'node:stream/consumers'
 import { builtins } from '../../plugins/index.ts'
 import { loadConfig } from '../config/load.ts'
 import type { Config } from '../config/schema.ts'
@@ -20,6 +22,8 @@ export interface ExplainOptions {
   readonly clientIp?: string
   readonly host?: string
   readonly protocol: Protocol
+  /** A file, or `-` for standard input. */
+  readonly body?: string
 }
 
 /** The question cannot be put: bad usage. */
@@ -31,7 +35,17 @@ export class BadQuestion extends Error {}
  */
 export async function explain(method: string, target: string, options: ExplainOptions): Promise<number> {
   const { token, clientIp, host, protocol } = options
-  const question: Question = { method, target, headers: options.header, token, clientIp, host, protocol }
+  const body = options.body === undefined ? undefined : await readBody(options.body)
+  const question: Question = {
+    method,
+    target,
+    headers: options.header,
+    token,
+    clientIp,
+    host,
+    protocol,
+    body
+  }
   const fault = faultOf(question)
   if (fault !== null) throw new BadQuestion(fault)
   const plugins = await loadPlugins(builtins, options.plugins)
@@ -43,6 +57,14 @@ export async function explain(method: string, target: string, options: ExplainOp
     options.format === 'json' ? `${JSON.stringify(explanation, null, 2)}\n` : formatExplanation(explanation)
   )
   return explanation.verdict === 'allow' ? 0 : 1
+}
+
+async function readBody(path: string): Promise<Buffer> {
+  try {
+    return path === '-' ? await buffer(process.stdin) : await readFile(path)
+  } catch (error) {
+    throw new BadQuestion(`the body cannot be read: ${(error as Error).message}`)
+  }
 }
 
 /** The same, with upstreams that nobody looks after: no health check is made, and no name is resolved. */

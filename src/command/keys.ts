@@ -1,4 +1,5 @@
-import { open, readFile, realpath, rename, rm, stat } from 'node:fs/promises'
+import type { Stats } from 'node:fs'
+import { type FileHandle, open, readFile, realpath, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { isSeq, parseDocument } from 'yaml'
 import { digestOfKey, makeKey } from '../../plugins/api-key/key.ts'
@@ -37,7 +38,8 @@ export async function addKey({ file, owner, scopes, groups, expires }: AddKeyOpt
     readKeys(text, file)
     const next = append(text, entry)
     // What the options of the command line have made of it is judged as anything in the file is.
-    readKeys(next, file)
+    const expiresAt = readKeys(next, file).get(id)?.identity.expiresAt ?? null
+    if (expiresAt !== null && expiresAt <= Date.now()) over(file)
     return next
   })
   return key
@@ -79,13 +81,23 @@ function readKeys(text: string, file: string): ReturnType<typeof parseKeyFile> {
   }
 }
 
-async function readIfThere(path: string): Promise<{ text: string; mode: number } | null> {
+interface Before {
+  readonly text: string
+  readonly stats: Stats
+}
+
+async function readIfThere(path: string): Promise<Before | null> {
   try {
-    return { text: await readFile(path, 'utf8'), mode: (await stat(path)).mode & 0o777 }
+    return { text: await readFile(path, 'utf8'), stats: await stat(path) }
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
     throw error
   }
+}
+
+function over(file: string): never {
+  const message = 'is over: nobody could use the key'
+  throw new ConfigError([{ file, line: 1, col: 1, path: 'expires', message, remedy: 'write a day to come' }])
 }
 
 function missing(file: string): never {
@@ -108,7 +120,7 @@ async function rewrite(path: string, change: (text: string) => string): Promise<
     try {
       const before = await readIfThere(path)
       await handle.writeFile(change(before?.text ?? emptyFile))
-      if (before !== null) await handle.chmod(before.mode)
+      if (before !== null) await keepAccess(handle, before.stats, path)
       await handle.sync()
     } finally {
       await handle.close()
@@ -118,4 +130,15 @@ async function rewrite(path: string, change: (text: string) => string): Promise<
     await rm(next, { force: true })
     throw error
   }
+}
+
+/** Who could read the old file reads the new one, and nobody else: a gateway must not lose its keys because root has added one. */
+async function keepAccess(handle: FileHandle, { uid, gid, mode }: Stats, path: string): Promise<void> {
+  const own = await handle.stat()
+  if (own.uid !== uid || own.gid !== gid) {
+    await handle.chown(uid, gid).catch((cause: Error) => {
+      throw new Error(`${path} belongs to user ${uid} and group ${gid}: run this as that user.`, { cause })
+    })
+  }
+  await handle.chmod(mode & 0o777)
 }

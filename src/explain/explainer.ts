@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { buildApp } from '../app.ts'
+import { withholdBody } from '../body/withheld.ts'
 import type { Config } from '../config/schema.ts'
 import type { Reason, Refusal } from '../errors.ts'
 import { type Exchange, exchangeOf, type Upgrade } from '../exchange.ts'
@@ -94,7 +95,7 @@ export class Explainer {
     const sighting: Sighting = { exchange: null, refused: null, forwarded: null, limits: [], shadows: [] }
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     const timer = setTimeout(() => reject(new Error('the plugins did not come to an end in time')), patience)
-    this.#stage.begin(sighting, resolve)
+    this.#stage.begin(sighting, resolve, question.body !== undefined)
     try {
       this.#listener.takeConnection(wire.socket, question.protocol === 'grpc' ? 'http2' : 'http1')
       wire.send(detail => {
@@ -115,11 +116,13 @@ export class Explainer {
 /** Where the one request that is being explained is watched. */
 class Stage implements Witness {
   #request: IncomingMessage | null = null
+  #bringsBody = false
   generation: Generation | null = null
   sighting: Sighting | null = null
   ended: () => void = ignore
 
-  begin(sighting: Sighting, ended: () => void): void {
+  begin(sighting: Sighting, ended: () => void, bringsBody: boolean): void {
+    this.#bringsBody = bringsBody
     this.sighting = sighting
     this.ended = ended
   }
@@ -132,6 +135,7 @@ class Stage implements Witness {
 
   handle(request: IncomingMessage, response: ServerResponse, refusal: Refusal | null): Exchange {
     this.#request = request
+    if (!this.#bringsBody) withholdBody(request)
     return this.#watch((this.generation as Generation).handle(request, response, refusal))
   }
 

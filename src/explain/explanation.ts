@@ -3,7 +3,8 @@ import type { Exchange } from '../exchange.ts'
 import type { RefusedRequest } from '../gate/server.ts'
 import type { Protocol } from '../outcome.ts'
 import type { Phase } from '../plugin/define.ts'
-import type { BuiltRoute } from '../route/build.ts'
+import type { Upstream } from '../proxy/upstream.ts'
+import type { BuiltRoute, UpstreamShare } from '../route/build.ts'
 import type { Limit, LimitResult } from '../store/contract.ts'
 import { type Condition, conditionsOf, nearestRoute } from './conditions.ts'
 import { hostOf, type Question } from './question.ts'
@@ -59,7 +60,10 @@ export interface Explanation {
     readonly removed: readonly string[]
   }
   readonly upstream: {
+    /** Of several, one whose turn could be: turns of live requests are not used up. */
     readonly name: string
+    /** All upstreams of the route, with their weights. */
+    readonly shares: readonly { readonly name: string; readonly weight: number }[]
     /** What it is asked for; null: it is not asked. */
     readonly path: string | null
     /** Those that get requests; one of them would get this one. */
@@ -130,7 +134,8 @@ export function explanationOf(
     return { ...nothing, request, ...verdict, nearest }
   }
   const { identity } = exchange
-  const { kubernetes } = route.upstream.config
+  const upstream = forwarded?.target.upstream ?? (route.shares[0] as UpstreamShare).upstream
+  const { kubernetes } = upstream.config
   return {
     request,
     ...verdict,
@@ -151,9 +156,10 @@ export function explanationOf(
     })),
     headers: forwarded === null ? nothing.headers : changesOf(exchange, forwarded),
     upstream: {
-      name: route.upstream.name,
+      name: upstream.name,
+      shares: route.shares.map(({ upstream: { name }, weight }) => ({ name, weight })),
       path: forwarded?.path ?? null,
-      endpoints: endpointsOf(route)
+      endpoints: endpointsOf(upstream)
     },
     perimeter: kubernetes ?? null
   }
@@ -190,8 +196,7 @@ function detailOf({ identity }: Exchange, phase: Phase, at: number, { limits }: 
   return seen.map(({ limit, result }) => `${result.remaining} of ${limit.burst} left`).join(', ')
 }
 
-function endpointsOf({ upstream }: BuiltRoute): string[] {
-  const { endpoints } = upstream
+function endpointsOf({ endpoints }: Upstream): string[] {
   const well = endpoints.filter(({ isWell }) => isWell)
   return (well.length === 0 ? endpoints : well).map(({ label }) => label)
 }

@@ -14,6 +14,8 @@ export interface Question {
   readonly token?: string | undefined
   /** Address that the connection comes from. Default `127.0.0.1`. */
   readonly clientIp?: string | undefined
+  /** What follows the head, of `protocol: http`. Left out: nothing does, whatever the head announces. */
+  readonly body?: Buffer | undefined
   /** How it is sent: `http` over HTTP/1.1, `grpc` over HTTP/2, `websocket` as a handshake. Default `http`. */
   readonly protocol?: Protocol | undefined
 }
@@ -33,13 +35,16 @@ const call: readonly Field[] = [
   ['te', 'trailers']
 ]
 
+const framing = new Set(['content-length', 'transfer-encoding'])
+
 /** The fields of the request but for its host: those that are given, and what its protocol cannot be without. */
-export function fieldsOf({ headers = [], token, protocol = 'http' }: Question): readonly Field[] {
+export function fieldsOf({ headers = [], token, body, protocol = 'http' }: Question): readonly Field[] {
   const given = headers.filter(([name]) => name.toLowerCase() !== 'host')
   const names = new Set(given.map(([name]) => name.toLowerCase()))
   const needed = protocol === 'websocket' ? handshake : protocol === 'grpc' ? call : []
   const credential: readonly Field[] = token === undefined ? [] : [['authorization', `Bearer ${token}`]]
-  return [...needed.filter(([name]) => !names.has(name)), ...given, ...credential]
+  const length: readonly Field[] = body === undefined ? [] : [['content-length', String(body.length)]]
+  return [...needed.filter(([name]) => !names.has(name)), ...given, ...credential, ...length]
 }
 
 export function hostOf({ host, headers = [] }: Question): string {
@@ -58,9 +63,12 @@ export function headOf(question: Question): string {
  * whether it is a good one is for the gateway to say.
  */
 export function faultOf(question: Question): string | null {
-  const { method, target, clientIp } = question
+  const { method, target, clientIp, headers = [], body, protocol = 'http' } = question
   const texts = [method, target, hostOf(question), ...fieldsOf(question).flat()]
   if (texts.some(text => /[\r\n\0]/.test(text))) return 'a line break in the request'
+  if (body !== undefined && protocol !== 'http') return 'only a request of protocol http has a body here'
+  if (body !== undefined && headers.some(([name]) => framing.has(name.toLowerCase())))
+    return 'the body says how long it is: leave content-length and transfer-encoding out'
   if (method === '' || target === '') return 'the method or the target is empty'
   if (clientIp !== undefined && isIP(clientIp) === 0) return 'the client address is no IP address'
   return null

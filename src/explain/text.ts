@@ -36,6 +36,8 @@ export function formatExplanation(explanation: Explanation): string {
   if (headers.removed.length > 0) row('removes', headers.removed.join(', '))
   if (upstream !== null) {
     row('upstream', `${upstream.name} at ${upstream.endpoints.join(', ')}`)
+    if (upstream.shares.length > 1)
+      row('', `by weight: ${upstream.shares.map(({ name, weight }) => `${name} ${weight}`).join(', ')}`)
     row('', upstream.path === null ? 'is not asked' : `is asked for ${upstream.path}`)
     row(
       'perimeter',

@@ -34,6 +34,7 @@ function http1(question: Question, near: Duplex, socket: Socket): Wire {
     send(onCut) {
       near.once('close', () => onCut('the connection was closed'))
       near.write(headOf(question), 'utf8')
+      if (question.body !== undefined) near.write(question.body)
     },
     close: () => {
       near.destroy()

@@ -1,4 +1,4 @@
-import type { JsonObject } from './strict-json.ts'
+import type { JsonObject } from '../json/strict-json.ts'
 
 /** `typ` in the header of a token that may be an access token (RFC 9068 section 2.1, RFC 8725 section 3.11). */
 const headerTypes: ReadonlySet<string> = new Set(['at+jwt', 'application/at+jwt', 'jwt', 'application/jwt'])

@@ -1,8 +1,8 @@
 import type { Identity } from '../identity.ts'
+import type { JsonObject } from '../json/strict-json.ts'
 import { notAnAccessToken } from './access-token.ts'
 import type { TokenReason } from './challenge.ts'
 import type { IssuerSettings } from './keys.ts'
-import type { JsonObject } from './strict-json.ts'
 
 export interface ClaimFault {
   reason: TokenReason

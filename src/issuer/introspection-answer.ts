@@ -1,22 +1,30 @@
 import type { Identity } from '../identity.ts'
+import { type JsonObject, parseStrictObject } from '../json/strict-json.ts'
 import type { TokenReason } from './challenge.ts'
 import { type ClaimFault, hasBegun, identityReader, namesAudience } from './claims.ts'
 import type { IssuerSettings } from './keys.ts'
-import { type JsonObject, parseStrictObject } from './strict-json.ts'
 
 /** What an issuer says of a token, judged. `until`: first millisecond (since the epoch) at which it counts no more. */
 export type Verdict =
   | { readonly identity: Identity; readonly until: number }
   | { readonly reason: TokenReason; readonly detail: string }
+  /** Nothing that can be judged. */
+  | { readonly unreadable: true; readonly until: number }
 
-/** Makes a judge of the answers of one issuer (RFC 7662, section 2.2). It throws at what is no such answer. */
+/** Milliseconds that what could not be judged is not asked for again. */
+const unreadableFor = 1000
+
+/**
+ * Makes a judge of the answers of one issuer (RFC 7662, section 2.2). Signed answers (RFC 9701) are none of these: nobody has
+ * asked for them.
+ */
 export function answerReader(settings: IssuerSettings): (text: string, now: number) => Verdict {
   const readIdentity = identityReader(settings)
 
   return function readAnswer(text, now) {
     const claims = parseStrictObject(text)
     // `"true"` is not true, and a list says nothing of one token.
-    if (typeof claims?.active !== 'boolean') throw new Error('the answer is no introspection response')
+    if (typeof claims?.active !== 'boolean') return { unreadable: true, until: now + unreadableFor }
     if (!claims.active) return { reason: 'token.invalid', detail: 'not active' }
     const fault = findFault(claims, settings, now)
     if (fault !== undefined) return fault

@@ -22,6 +22,11 @@ export interface IntrospectionClient {
   readonly secret: string
 }
 
+export interface IntrospectorOptions extends Omit<IssuerOptions, 'metrics'> {
+  /** An issuer was asked: the token is good, it is not, or there was no answer to go by. */
+  onAnswer(result: 'active' | 'refused' | 'error'): void
+}
+
 interface Remembered {
   readonly verdict: Verdict
   readonly at: number
@@ -34,6 +39,8 @@ const maxFlights = 100
 const firstBackoff = 1000
 const lastBackoff = 30_000
 const rediscoverAfter = 3_600_000
+/** What the issuer, or a proxy before it, says to a token that is malformed or too long for it. */
+const aboutTheToken: ReadonlySet<number> = new Set([400, 413, 414, 422, 431])
 /** RFC 6750, section 2.1. */
 const bearerToken = /^[A-Za-z0-9\-._~+/]+=*$/
 
@@ -42,7 +49,7 @@ export class Introspector implements TokenIntrospector {
   readonly #name: string
   readonly #settings: IssuerSettings
   readonly #client: IntrospectionClient
-  readonly #options: Omit<IssuerOptions, 'metrics'>
+  readonly #options: IntrospectorOptions
   readonly #readAnswer: (text: string, now: number) => Verdict
   readonly #abort = new AbortController()
   readonly #context: FetchContext
@@ -58,7 +65,7 @@ export class Introspector implements TokenIntrospector {
     name: string,
     settings: IssuerSettings,
     client: IntrospectionClient,
-    options: Omit<IssuerOptions, 'metrics'>
+    options: IntrospectorOptions
   ) {
     this.#name = name
     this.#settings = settings
@@ -96,7 +103,7 @@ export class Introspector implements TokenIntrospector {
   }
 
   async #ask(token: string, key: string): Promise<Verdict> {
-    const { clock, log } = this.#options
+    const { clock, log, onAnswer } = this.#options
     const now = clock()
     if (now < this.#retryAt || this.#abort.signal.aborted) throw this.#unavailable(now)
     if (this.#flights.size >= maxFlights) throw keysUnavailable('too many questions at once', firstBackoff)
@@ -104,6 +111,7 @@ export class Introspector implements TokenIntrospector {
     try {
       verdict = await this.#fetchVerdict(token)
     } catch (error) {
+      onAnswer('error')
       const then = clock()
       if (then >= this.#retryAt) {
         this.#failures++
@@ -114,6 +122,7 @@ export class Introspector implements TokenIntrospector {
       }
       throw this.#unavailable(then)
     }
+    onAnswer('identity' in verdict ? 'active' : 'reason' in verdict ? 'refused' : 'error')
     this.#failures = 0
     this.#remember(key, { verdict, at: now })
     return verdict
@@ -143,7 +152,7 @@ export class Introspector implements TokenIntrospector {
       return this.#readAnswer(text, this.#options.clock())
     } catch (error) {
       // About this token and not about the issuer: no client may have the gateway stop asking for the others.
-      if (error instanceof UnexpectedStatus && error.status === 400)
+      if (error instanceof UnexpectedStatus && aboutTheToken.has(error.status))
         return { reason: 'token.invalid', detail: 'the issuer will not introspect such a token' }
       throw error
     }
@@ -163,6 +172,7 @@ export class Introspector implements TokenIntrospector {
 
 function settle(verdict: Verdict): Identity {
   if ('identity' in verdict) return verdict.identity
+  if ('unreadable' in verdict) throw keysUnavailable('the answer is no introspection response', firstBackoff)
   throw refuseToken(verdict.reason, verdict.detail)
 }
 

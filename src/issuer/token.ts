@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
+import { type JsonObject, parseStrictObject } from '../json/strict-json.ts'
 import { refuseToken } from './challenge.ts'
-import { type JsonObject, parseStrictObject } from './strict-json.ts'
 
 /** Longest token that is looked at, in characters. Checked before anything else, a longer one costs nothing. */
 export const maxTokenLength = 16 * 1024

@@ -1,8 +1,8 @@
 import fastifyJwt from '@fastify/jwt'
 import Fastify from 'fastify'
+import type { JsonObject } from '../json/strict-json.ts'
 import type { UsableKey } from './jwk.ts'
 import type { IssuerSettings } from './keys.ts'
-import type { JsonObject } from './strict-json.ts'
 
 /** A key of an issuer with the verifier that was made for it. */
 export interface PreparedKey extends UsableKey {

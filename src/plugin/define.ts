@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Config, PluginUse, RouteConfig } from '../config/schema.ts'
 import type { Reason, RefusalOptions } from '../errors.ts'
@@ -38,14 +39,25 @@ export interface GatewayPlugin<Options = Record<string, unknown>> {
    */
   carries?(options: Options): (request: FastifyRequest) => boolean
   /**
-   * Header fields, in lower case, that hold nothing but the credential. The plugin keeps them from the upstream, and `any` does
-   * where another plugin has judged the request.
+   * Header fields, in lower case, that hold nothing but the credential, or that only this plugin may say to the upstream. The
+   * plugin keeps the client's own from the upstream; where another plugin has judged the request `any` does, in every spelling.
    */
-  readonly credentialHeaders?: readonly string[]
+  readonly credentialHeaders?: readonly string[] | ((options: Options) => readonly string[])
+  /** As `credentialHeaders`, for what is elsewhere in a request: takes it out of what is forwarded. Made once per route. */
+  conceals?(options: Options): (request: FastifyRequest) => void
+  /**
+   * Scheme of `Authorization` that the plugin reads, in lower case; `*`: every one. In `any` a header of this scheme is the
+   * plugin's to refuse when nobody else recognises it, and it stays here when another plugin has judged the request.
+   */
+  readonly scheme?: string
+  /** What `WWW-Authenticate` says to who has no credential: `any` lists those of all its plugins. */
+  readonly challenge?: string
   /** The plugin has an answer for clients without any credential, such as a way to sign in: `any` leaves them to it. */
   readonly invites?: true
   /** Of plugins with `carries`: it says yes to every request, so nothing that stands behind it in `any` is ever asked. */
   readonly takesAll?: true
+  /** Of plugins with `takesAll`: it looks at no credential, so in `any` it gets what is for nobody else. */
+  readonly asksNobody?: true
   /** The options are a list of uses of other plugins, which the plugin brings onto the route with `route.gateway.plugin`. */
   readonly composes?: true
   /** The plugin answers true CORS preflights, so those are matched to the route by the method that they ask about. */
@@ -70,8 +82,10 @@ export type RouteInstance = FastifyInstance & { gateway: PluginGateway }
 export interface PluginGateway {
   /** The route's name: the metric label. */
   readonly route: string
-  /** The name of the route's upstream. */
+  /** The name of the route's upstream; of the first one where it has several. */
   readonly upstream: string
+  /** Names of all upstreams that the route spreads its requests over. */
+  readonly upstreams: readonly string[]
   /** Whether the route says `public: true`. */
   readonly public: boolean
   /** The methods of the match; empty means any. */
@@ -138,8 +152,13 @@ export interface WatchedFile<Value> {
 export interface ComposedPlugin {
   readonly name: string
   readonly invites: boolean
+  readonly asksNobody: boolean
+  readonly scheme: string | null
+  readonly challenge: string | null
   readonly credentialHeaders: readonly string[]
   carries(request: FastifyRequest): boolean
+  /** Null where all that it reads is in headers. */
+  readonly conceal: ((request: FastifyRequest) => void) | null
   /** Brings its hooks onto `instance`: the route, or what the outer plugin puts before it. */
   register(instance: RouteInstance): Promise<void>
 }
@@ -191,6 +210,20 @@ export interface MessageLimits {
   readonly lifetime?: number | undefined
 }
 
+/**
+ * Whether the credential among the headers of a request, which was accepted when the request came, is one still: neither withdrawn nor
+ * run out. Throwing or rejecting says that this cannot be told now, and ends nothing.
+ */
+export type StillHolds = (headers: IncomingHttpHeaders) => boolean | Promise<boolean>
+
+/** What the body of a request says, or why that is not to be known. */
+export interface JsonBody {
+  /** As `JSON.parse` gives it; undefined where the request has no body, or where it cannot be judged. Others see it too: do not change it. */
+  readonly value: unknown
+  /** Why the body cannot be judged: `gateway.deny(fault.reason, fault.options)`. Null: it can. */
+  readonly fault: { readonly reason: Reason; readonly options: RefusalOptions } | null
+}
+
 /** What is known of one request while it is under way: `request.gateway`. */
 export interface RequestGateway {
   readonly protocol: Protocol
@@ -206,8 +239,20 @@ export interface RequestGateway {
   readonly rpc: Rpc | null
   /** Whether the request has a session cookie of the gateway, good or bad. */
   readonly carriesSession: boolean
+  /**
+   * Set by a `guard` plugin whose options name the `Origin` of the request: its pages may act for whoever is signed in. Without,
+   * only pages of the gateway's own origin may.
+   */
+  originAllowed: boolean
+  /** The client's `Cookie` without those of the gateway, which nobody else gets; undefined where nothing is left. */
+  readonly foreignCookies: string | undefined
   /** Set by the `authenticate` plugin that accepts the request. A route that is not public is never proxied without. */
   identity: Identity | null
+  /**
+   * Set beside `identity` by a plugin whose credentials can be withdrawn, to a function made at build time. It is asked every five
+   * seconds about what stays open. Null: `identity.expiresAt` alone ends that.
+   */
+  stillHolds: StillHolds | null
   /** Parameters of the match's path, decoded. */
   readonly params: Readonly<Record<string, string>>
   /** Largest request body in bytes; a `guard` plugin may lower or raise it. */
@@ -234,6 +279,14 @@ export interface RequestGateway {
    * @returns its values, decoded; empty when there is none
    */
   takeQuery(name: string): readonly string[]
+  /**
+   * Reads the body of a request of a route with `protocol: http`, whole, as JSON in UTF-8. It is held meanwhile and goes to the
+   * upstream as it came, judged or not; plugins of one request share one reading. A body that two readers could read in two ways,
+   * is of another type, longer, too slow or not here is a `fault`.
+   * @param maxSize bytes, from 1 to 1 MiB; `maxBody` counts where it is less
+   * @returns rejects when the client has gone, and on routes of another protocol
+   */
+  readJson(maxSize: number): Promise<JsonBody>
   /** Another request id than the gateway's own, for logs and the upstream. */
   useRequestId(id: string): void
   /** Called once when this request ends, after the route's outcome listeners; at once when it has ended already. */

@@ -51,10 +51,12 @@ export interface FileWatching {
 /** What one route lends to the plugins on it. */
 export interface PluginRoute {
   readonly name: string
-  readonly upstream: string
+  readonly upstreams: readonly string[]
   readonly isPublic: boolean
   readonly methods: readonly string[]
   readonly outcomeListeners: OutcomeListener[]
+  /** Issuers that people sign in with on the route. */
+  readonly signInIssuers: string[]
   issuer(name: string): IssuerVerifier
   introspector(name: string): Promise<{ value: TokenIntrospector; release: () => unknown }>
   /** Called when the generation that the route belongs to has ended. */
@@ -75,7 +77,8 @@ export function createPluginGateway(
   const log = services.log.child({ plugin, route: route.name })
   return {
     route: route.name,
-    upstream: route.upstream,
+    upstream: route.upstreams[0] as string,
+    upstreams: route.upstreams,
     public: route.isPublic,
     methods: route.methods,
     log,
@@ -117,26 +120,33 @@ export function createPluginGateway(
       return value
     },
     watchFile: (path, parse) => watchFile(path, parse, plugin, route, services),
-    signIn: name => signInOf(name, plugin, route.sessions),
+    signIn: name => signInOf(name, plugin, route),
     plugin: use => compose(use, route, services),
     principal: by => principalKey(by, route.isPublic)
   }
 }
 
-function signInOf(issuer: string, plugin: string, sessions: Sessions | null): BrowserSignIn {
+function signInOf(name: string, plugin: string, { sessions, signInIssuers }: PluginRoute): BrowserSignIn {
   if (sessions === null) throw new Error('the configuration has no session and externalUrl')
-  return browserSignIn(sessions, sessions.issuer(issuer), plugin)
+  const issuer = sessions.issuer(name)
+  if (!signInIssuers.includes(name)) signInIssuers.push(name)
+  return browserSignIn(sessions, issuer, plugin)
 }
 
 function compose({ name, options }: PluginUse, route: PluginRoute, services: PluginServices): ComposedPlugin {
   const plugin = route.plugins.get(name)
   if (plugin?.carries === undefined) throw new Error(`plugin "${name}" cannot be part of another`)
   const own = options as Record<string, unknown>
+  const { credentialHeaders = [], scheme = null, challenge = null } = plugin
   return {
     name,
     invites: plugin.invites === true,
-    credentialHeaders: plugin.credentialHeaders ?? [],
+    asksNobody: plugin.asksNobody === true,
+    scheme,
+    challenge,
+    credentialHeaders: typeof credentialHeaders === 'function' ? credentialHeaders(own) : credentialHeaders,
     carries: plugin.carries(own),
+    conceal: plugin.conceals?.(own) ?? null,
     async register(instance) {
       announce(instance, name)
       const gateway = createPluginGateway(name, route, services)

@@ -19,7 +19,8 @@ export function announcesTooMuch(request: IncomingMessage, maxBody: number): boo
 
 /**
  * The body on its way up, counted: one without a Content-Length is cut at the limit. It stands between the client's
- * stream and undici, which destroys the stream that it is given, and with an IncomingMessage the client's socket.
+ * stream and undici, which destroys the stream that it is given, and with an IncomingMessage the client's socket. What a plugin
+ * has had read of it goes first.
  */
 export class CountedBody extends Transform {
   readonly #exchange: Exchange
@@ -29,12 +30,16 @@ export class CountedBody extends Transform {
   constructor(exchange: Exchange, timeout: number) {
     super({ readableHighWaterMark: 65_536, writableHighWaterMark: 65_536 })
     this.#exchange = exchange
-    if (exchange.stream !== null) {
-      this.#timer = setTimeout(() => this.destroy(slowBody()), timeout).unref()
+    const { held } = exchange
+    if (exchange.stream !== null && held?.isWhole !== true) {
+      const left = held === null ? timeout : timeout - (performance.now() - held.since)
+      this.#timer = setTimeout(() => this.destroy(slowBody()), left).unref()
     }
     // undici takes its own listener off before it destroys the body of a call that failed.
     this.on('error', ignore)
-    exchange.request.pipe(this)
+    if (held !== null) this.write(held.take(), () => held.release())
+    if (held?.isWhole) this.end()
+    else exchange.request.pipe(this)
   }
 
   override _transform(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {

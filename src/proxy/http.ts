@@ -236,6 +236,12 @@ class ProxyCall implements UpstreamCall {
     this.#stream?.destroy()
   }
 
+  /** A download has an end of its own, and so has what is not answered yet, or a token of five minutes would end an upload of ten. */
+  revoke(refusal: Refusal, isWithdrawn: boolean): void {
+    const isEndless = this.#resume !== null && this.#expected === -1
+    if (isWithdrawn || isEndless) this.#fail(refusal)
+  }
+
   /**
    * 502, 503 and 504 say that the service does not work; a 500 may be the fault of one request, with which one client could
    * open the breaker for all. True: the request is tried again.

@@ -11,7 +11,8 @@ import type { GatewayPlugin, Phase, RouteInstance } from '../plugin/define.ts'
 import { createPluginGateway, type PluginRoute, type PluginServices } from '../plugin/gateway.ts'
 import { type Proxies, proxies } from '../proxy/proxies.ts'
 import { compileLocation, compileRewrite } from '../proxy/rewrite.ts'
-import type { SocketCounters } from '../proxy/target.ts'
+import { splitRequests } from '../proxy/split.ts'
+import type { ProxyTarget, SocketCounters } from '../proxy/target.ts'
 import { type Upstream, unusedClient } from '../proxy/upstream.ts'
 import type { Cell, Registry } from '../registry.ts'
 import type { Sessions } from '../session/sessions.ts'
@@ -21,16 +22,22 @@ import type { Matchable } from './match.ts'
 /** A route as the running gateway has it: what is matched, what is counted, and the address of its Fastify context. */
 export interface BuiltRoute extends Matchable, ExchangeRoute {
   readonly config: RouteConfig
-  readonly upstream: Upstream
+  /** At least one; all requests go to one of them. */
+  readonly shares: readonly UpstreamShare[]
   readonly chain: readonly ChainLink[]
   readonly outcomeListeners: OutcomeListener[]
+  /** Filled by the plugins that sign people in, when they are registered. */
+  readonly signInIssuers: string[]
   /** The path under which Fastify knows the route; never seen by clients, upstreams or plugins. */
   readonly address: string
   readonly maxBody: number
-  /** Milliseconds for a whole request to arrive. */
-  readonly bodyTimeout: number
   /** `decisions_total` with verdict allow, by the plugin's position; null for plugins that do not decide. */
   readonly allowed: readonly (Cell | null)[]
+}
+
+export interface UpstreamShare {
+  readonly upstream: Upstream
+  readonly weight: number
 }
 
 export interface RouteServices extends PluginServices {
@@ -53,7 +60,7 @@ export function describeRoute(
   name: string,
   config: RouteConfig,
   gateway: Config,
-  upstream: Upstream,
+  shares: readonly UpstreamShare[],
   chain: readonly ChainLink[],
   registry: Registry
 ): BuiltRoute {
@@ -65,7 +72,7 @@ export function describeRoute(
     ),
     name,
     config,
-    upstream,
+    shares,
     chain,
     hosts: config.match.hosts,
     protocol: config.match.protocol,
@@ -75,6 +82,7 @@ export function describeRoute(
     headers: config.match.headers,
     answersPreflight: hasPreflights(config) && chain.some(({ plugin }) => plugin.answersPreflight === true),
     outcomeListeners: [],
+    signInIssuers: [],
     address: `/${name}`,
     maxBody: config.maxBody ?? gateway.limits.maxBody,
     bodyTimeout: gateway.limits.requestTimeout
@@ -136,10 +144,11 @@ async function registerPlugin(
 function pluginRoute(route: BuiltRoute, services: RouteServices, context: FastifyInstance): PluginRoute {
   return {
     name: route.name,
-    upstream: route.upstream.name,
+    upstreams: route.shares.map(({ upstream }) => upstream.name),
     isPublic: route.config.public,
     methods: route.methods,
     outcomeListeners: route.outcomeListeners,
+    signInIssuers: route.signInIssuers,
     issuer: services.issuer,
     introspector: services.introspector,
     onClose(release) {
@@ -158,10 +167,32 @@ async function registerProxy(
   services: RouteServices,
   viaReply: boolean
 ): Promise<void> {
-  const { upstream, config, path } = route
-  const { registry } = services
   const createHook = (services.proxies ?? proxies)[route.protocol]
-  const proxyRequest = createHook({
+  const proxyRequest = splitRequests(
+    route.shares.map(({ upstream, weight }) => ({
+      weight,
+      proxyRequest: createHook(proxyTarget(route, upstream, services, viaReply))
+    }))
+  )
+  const { upstream } = route.shares[0] as UpstreamShare
+  await context.register(httpProxy, {
+    upstream: upstream.config.endpoints[0] as string,
+    routes: [route.address],
+    httpMethods: [...context.supportedMethods],
+    undici: unusedClient(upstream) as never,
+    preHandler: proxyRequest as never
+  })
+}
+
+function proxyTarget(
+  route: BuiltRoute,
+  upstream: Upstream,
+  services: RouteServices,
+  viaReply: boolean
+): ProxyTarget {
+  const { config, path } = route
+  const { registry } = services
+  return {
     route: route.name,
     upstream,
     rewrite: compileRewrite(path, config.rewrite?.path),
@@ -183,14 +214,7 @@ async function registerProxy(
     upstreamErrors: (reason: Reason) => registry.number('upstream_errors_total').child(upstream.name, reason),
     retried: () => registry.number('retries_total').child(upstream.name),
     sockets: route.protocol === 'websocket' ? socketCounters(route.name, registry) : null
-  })
-  await context.register(httpProxy, {
-    upstream: upstream.config.endpoints[0] as string,
-    routes: [route.address],
-    httpMethods: [...context.supportedMethods],
-    undici: unusedClient(upstream) as never,
-    preHandler: proxyRequest as never
-  })
+  }
 }
 
 function socketCounters(route: string, registry: Registry): SocketCounters {

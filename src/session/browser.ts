@@ -1,12 +1,16 @@
+import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Reason } from '../errors.ts'
-import { Refusal, reasons } from '../errors.ts'
+import { Refusal } from '../errors.ts'
 import { type Exchange, exchangeOf } from '../exchange.ts'
 import type { Identity } from '../identity.ts'
+import { opensPage } from './navigation.ts'
 import { IssuerUnavailable, logFailure } from './oidc-client.ts'
-import { sendPage } from './page.ts'
+import { isOfOwnPage, isOwnOrigin, isSafeMethod } from './own-page.ts'
+import { type Page, sendPage } from './page.ts'
+import { refusalPage } from './refusal-page.ts'
 import { safeReturnUrl } from './return-url.ts'
-import { hostname, type SessionIssuer, type Sessions } from './sessions.ts'
+import type { SessionIssuer, Sessions } from './sessions.ts'
 
 /** draft-broyer-http-cookie-auth: there is no other scheme that says what is missing. */
 const noSession = {
@@ -17,7 +21,8 @@ const noSession = {
 export interface BrowserSignIn {
   /**
    * Who the session of a request is of; null without a session of this issuer. Throws (or rejects with) a `Refusal` where that
-   * cannot be told: two cookies, an issuer that was away for too long, a WebSocket of another site.
+   * cannot be told: two cookies, an issuer that was away for too long, a WebSocket or a change that a page of another origin asks
+   * for, unless the route allows its origin.
    */
   identify(request: FastifyRequest): Identity | null | Promise<Identity | null>
   /**
@@ -28,12 +33,20 @@ export interface BrowserSignIn {
 }
 
 export function browserSignIn(sessions: Sessions, issuer: SessionIssuer, plugin: string): BrowserSignIn {
+  const { scheme } = sessions
+
+  /** What stays open is use: it keeps the session from its idle time. */
+  async function stillHolds(headers: IncomingHttpHeaders): Promise<boolean> {
+    return (await sessions.identify(headers, issuer)) !== null
+  }
+
   return {
     identify(request) {
-      const { headers } = request
-      if (request.gateway.protocol !== 'websocket') return sessions.identify(headers, issuer)
-      refuseForeign(headers.origin, headers.host)
-      watchSession(exchangeOf(request.raw), async () => (await sessions.identify(headers, issuer)) !== null)
+      const { headers, gateway } = request
+      if (gateway.protocol === 'websocket') refuseForeignSocket(request, scheme)
+      else if (!isSafeMethod(request.method)) refuseForeignChange(request, scheme)
+      // A sign-out ends what is open, too: on this replica, on another one, or at the issuer.
+      gateway.stillHolds = stillHolds
       return sessions.identify(headers, issuer)
     },
 
@@ -61,42 +74,30 @@ export async function depart(
   { exchange, reply, returnTo, plugin }: Leaving
 ): Promise<void> {
   try {
-    const { location, cookies } = await sessions.begin(exchange.request.headers, issuer, returnTo)
+    const { request, clientIp } = exchange
+    const { location, cookies } = await sessions.begin(request.headers, issuer, returnTo, clientIp)
     exchange.refuse('token.missing', plugin, 'a sign-in begins')
     reply.headers({ location, 'cache-control': 'no-store', 'set-cookie': cookies })
     // Not 302 after a POST: the person comes back with GET, and nothing is sent twice.
-    reply.code(exchange.request.method === 'GET' ? 302 : 303).send()
+    reply.code(request.method === 'GET' ? 302 : 303).send()
   } catch (error) {
     if (!(error instanceof IssuerUnavailable)) throw error
     const { requestId } = exchange
     logFailure(sessions.log, error, { issuer: issuer.name, requestId }, 'nobody can sign in')
-    refuseWithPage(exchange, reply, 'session.unavailable', { plugin, detail: error.message, again: returnTo })
+    const link = { text: 'Try again', url: returnTo }
+    refuseWithPage(exchange, reply, 'session.unavailable', { plugin, detail: error.message, link })
   }
 }
 
-/** A refusal for the eyes of a person. The reason is on record as that of any other one. */
+/** A refusal for the eyes of a person, as a page with these parts of its own. The reason is on record as that of any other one. */
 export function refuseWithPage(
   exchange: Exchange,
   reply: FastifyReply,
   reason: Reason,
-  { plugin, detail, again }: { plugin: string | null; detail: string; again: string }
+  { plugin, detail, ...own }: { plugin: string | null; detail: string } & Partial<Page>
 ): void {
   exchange.refuse(reason, plugin, detail)
-  const { status, title } = reasons[reason]
-  sendPage(exchange, reply, {
-    status,
-    title,
-    text: advice[reason] ?? 'Please try again.',
-    link: { text: 'Try again', url: again },
-    namesRequest: true
-  })
-}
-
-const advice: Partial<Record<Reason, string>> = {
-  'session.unavailable': 'The sign-in service does not answer. Please try again in a moment.',
-  'session.sign_in':
-    'It may have been finished in another tab, or was left open for too long. If it fails again, pass on the number below.',
-  'protocol.origin': 'Please sign out with the button on the page of this site.'
+  sendPage(exchange, reply, { ...refusalPage(exchange, new Refusal(reason)), ...own })
 }
 
 /**
@@ -104,42 +105,27 @@ const advice: Partial<Record<Reason, string>> = {
  * browser fetches before anybody has asked.
  */
 function pageOf({ method, headers }: FastifyRequest, exchange: Exchange): string | null {
-  const mode = headers['sec-fetch-mode']
-  const takesHtml = headers.accept?.includes('text/html') === true
-  if (
-    exchange.isQuestion ||
-    exchange.protocol !== 'http' ||
-    !takesHtml ||
-    (mode !== undefined && mode !== 'navigate')
-  )
-    return null
-  if (headers['sec-purpose'] !== undefined || headers.upgrade !== undefined) return null
+  if (!opensPage(exchange)) return null
   if (method === 'GET') return safeReturnUrl(exchange.target)
   // A form of this site, sent too late: the person gets back to the page with the form.
-  if (mode !== 'navigate' || headers['sec-fetch-site'] !== 'same-origin') return null
+  if (headers['sec-fetch-mode'] !== 'navigate' || headers['sec-fetch-site'] !== 'same-origin') return null
   const from = URL.parse(String(headers.referer))
   return from !== null && from.host === headers.host ? safeReturnUrl(from.pathname + from.search) : '/'
 }
 
-/** How often the session of an open WebSocket is looked for, in milliseconds. */
-const watchEvery = 10_000
-
-/** A WebSocket lasts, and a sign-out ends it too: on this replica, on another one, or at the issuer. */
-function watchSession(exchange: Exchange, isAlive: () => Promise<boolean>): void {
-  async function look(): Promise<void> {
-    // Who cannot be asked has not said no: the lifetime of the session still ends it.
-    const alive = await isAlive().catch(() => true)
-    if (!alive) exchange.call?.revoke?.()
-  }
-  const timer = setInterval(() => void look(), watchEvery)
-  timer.unref()
-  exchange.onEnd(() => clearInterval(timer))
+/** Browsers open WebSockets of any page with our cookies; only `Origin` tells whose page it is. */
+function refuseForeignSocket({ headers, gateway }: FastifyRequest, scheme: string): void {
+  const { origin, host } = headers
+  if (origin === undefined || gateway.originAllowed || isOwnOrigin(origin, host, scheme)) return
+  throw foreignPage()
 }
 
-/** Browsers open WebSockets of any page with our cookies; only `Origin` tells whose page it is. */
-function refuseForeign(origin: string | undefined, host: string | undefined): void {
-  if (origin === undefined) return
-  if (hostname(URL.parse(origin)?.host) !== hostname(host)) {
-    throw new Refusal('protocol.origin', { detail: 'a session is for pages of its own host' })
-  }
+/** Without a cookie the request is nobody's, and is told that. */
+function refuseForeignChange({ headers, gateway }: FastifyRequest, scheme: string): void {
+  if (gateway.originAllowed || isOfOwnPage(headers, scheme) || !gateway.carriesSession) return
+  throw foreignPage()
+}
+
+function foreignPage(): Refusal {
+  return new Refusal('protocol.origin', { detail: 'a session is for pages of its own origin' })
 }

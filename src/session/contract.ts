@@ -11,7 +11,10 @@ export interface SessionRecord {
   readonly sid: string | null
   /** The host that the person signed in at, without a port: cookies know none. */
   readonly host: string
+  /** Of the last ID token, with the scope that was granted. */
   readonly claims: Readonly<Record<string, unknown>>
+  /** What the issuer last said of the person beside it; left out where it says nothing. */
+  readonly userInfo?: Readonly<Record<string, unknown>>
   /** For the sign-out at the issuer. */
   readonly idToken: string
   /** Null: the issuer is not asked again before the session ends. */
@@ -34,6 +37,8 @@ export interface PendingSignIn {
   readonly verifier: string
   /** Scheme and host that the browser comes back to. */
   readonly origin: string
+  /** The path there. */
+  readonly callback: string
   /** Path and query that the person asked for. */
   readonly returnTo: string
 }
@@ -43,6 +48,20 @@ export interface SessionsOf {
   readonly issuer: string
   readonly sid?: string
   readonly subject?: string
+}
+
+/** Which sessions are listed: those of an issuer, of a subject, of both, or all. */
+export interface SessionQuery {
+  /** Most sessions of an answer. */
+  readonly limit: number
+  readonly issuer?: string | undefined
+  readonly subject?: string | undefined
+}
+
+export interface SessionList {
+  readonly sessions: readonly { readonly handle: string; readonly record: SessionRecord }[]
+  /** There may be more than these. */
+  readonly isCut: boolean
 }
 
 /**
@@ -65,10 +84,16 @@ export interface SessionStore {
   destroy(id: string): Awaitable<void>
   /** Ends those sessions, and answers how many there were. */
   destroyOf(which: SessionsOf): Awaitable<number>
-  /** At most `limit` sessions that are alive. */
-  list(limit: number): Awaitable<{ id: string; record: SessionRecord }[]>
-  /** Keeps a sign-in for `ttl` milliseconds. The oldest one goes when there are too many. */
-  keep(key: string, signIn: PendingSignIn, ttl: number): Awaitable<void>
+  /** Ends the session with that handle (`handleOf` of its id), and answers what it was; null: there is none. */
+  end(handle: string): Awaitable<SessionRecord | null>
+  /** Sessions that are alive, by their handles: an id would let whoever reads the list in. The work is bounded. */
+  list(query: SessionQuery): Awaitable<SessionList>
+  /**
+   * Keeps a sign-in for `ttl` milliseconds. When there are too many of one client, its oldest goes, and when there are too many
+   * of all, the oldest.
+   * @param from what a client is told from others by: its network
+   */
+  keep(key: string, signIn: PendingSignIn, ttl: number, from: string): Awaitable<void>
   /** Gives a sign-in away, once. */
   take(key: string): Awaitable<PendingSignIn | null>
   /** Null: somebody else holds it. It ends by itself after `ttl` milliseconds. The answer lets go of it. */

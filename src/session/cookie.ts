@@ -22,16 +22,35 @@ export function cookieValues(header: string | undefined, name: string): string[]
   const values: string[] = []
   for (const pair of header.split(';')) {
     const equals = pair.indexOf('=')
-    if (equals !== -1 && pair.slice(0, equals).trim() === name) values.push(pair.slice(equals + 1).trim())
+    if (equals !== -1 && trimmed(pair.slice(0, equals)) === name) values.push(trimmed(pair.slice(equals + 1)))
   }
   return values
 }
 
-/** The names of all cookies that begin with `prefix`. */
+/** The names of all cookies that begin with `prefix`. Names that no Set-Cookie could hold are left out. */
 export function cookieNames(header: string | undefined, prefix: string): string[] {
   if (header === undefined) return []
-  const names = header.split(';').map(pair => pair.split('=', 1)[0]?.trim() ?? '')
-  return names.filter(name => name.startsWith(prefix))
+  const names = header.split(';').map(pair => trimmed(pair.split('=', 1)[0] ?? ''))
+  return names.filter(name => name.startsWith(prefix) && cookieName.test(name))
+}
+
+/** RFC 6265, 4.1.1. */
+export const cookieName: RegExp = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
+
+/**
+ * Spaces and tabs alone, not what `trim` takes for white space: to a browser a no-break space is a part of the name. It lets
+ * another host of the domain set such a cookie, as the name does not begin with `__Host-`.
+ */
+function trimmed(text: string): string {
+  let start = 0
+  let end = text.length
+  while (start < end && isBlank(text.charCodeAt(start))) start++
+  while (end > start && isBlank(text.charCodeAt(end - 1))) end--
+  return text.slice(start, end)
+}
+
+function isBlank(code: number): boolean {
+  return code === 0x20 || code === 0x09
 }
 
 /**

@@ -76,9 +76,11 @@ async function verify(token: string, { client, verifier }: SessionIssuer): Promi
 
 function issuerOf(token: string, issuers: Iterable<SessionIssuer>): SessionIssuer | undefined {
   try {
-    const { iss } = decodeJwt(token)
+    const { iss, aud } = decodeJwt(token)
     decodeProtectedHeader(token)
-    return [...issuers].find(one => one.client.settings.issuer === iss)
+    const known = [...issuers].filter(one => one.client.settings.issuer === iss)
+    // It may know the gateway as several clients. Whom the token is for is verified with it.
+    return known.find(one => [aud].flat().includes(one.client.settings.clientId)) ?? known[0]
   } catch {
     return undefined
   }

@@ -1,15 +1,27 @@
-import type { PendingSignIn, SessionRecord, SessionStore, SessionsOf } from './contract.ts'
+import type {
+  PendingSignIn,
+  SessionList,
+  SessionQuery,
+  SessionRecord,
+  SessionStore,
+  SessionsOf
+} from './contract.ts'
+import { handleOf } from './handle.ts'
+import { SignInsUnderWay } from './sign-ins.ts'
 
 export interface MemorySessionStoreOptions {
   /** Most sessions; beyond it the one that was not used for longest ends. Default 50,000. */
   maxSessions?: number
   /** Most sign-ins under way. Default 10,000. */
   maxSignIns?: number
+  /** Most of them from one client. Default 2,000: a whole office may have one address. */
+  maxSignInsOfOne?: number
   /** Milliseconds since the epoch. Default `Date.now()`. */
   now?: () => number
 }
 
 interface Entry {
+  readonly handle: string
   record: SessionRecord
   expires: number
 }
@@ -23,17 +35,18 @@ interface Kept<Value> {
 export class MemorySessionStore implements SessionStore {
   readonly name = 'memory'
   readonly #maxSessions: number
-  readonly #maxSignIns: number
   readonly #now: () => number
   readonly #sessions = new Map<string, Entry>()
   /** Ids by what an issuer calls them. */
   readonly #ids = new Map<string, Set<string>>()
-  readonly #signIns = new Map<string, Kept<PendingSignIn>>()
+  /** Ids by handle. */
+  readonly #handles = new Map<string, string>()
+  readonly #signIns: SignInsUnderWay
   readonly #locks = new Map<string, Kept<symbol>>()
 
   constructor(options: MemorySessionStoreOptions = {}) {
     this.#maxSessions = options.maxSessions ?? 50_000
-    this.#maxSignIns = options.maxSignIns ?? 10_000
+    this.#signIns = new SignInsUnderWay(options.maxSignIns ?? 10_000, options.maxSignInsOfOne ?? 2000)
     this.#now = options.now ?? (() => Date.now())
   }
 
@@ -49,7 +62,9 @@ export class MemorySessionStore implements SessionStore {
     this.destroy(id)
     this.#dropEnded()
     if (this.#sessions.size >= this.#maxSessions) this.destroy(first(this.#sessions))
-    this.#sessions.set(id, { record, expires: this.#expiry(record) })
+    const handle = handleOf(id)
+    this.#handles.set(handle, id)
+    this.#sessions.set(id, { handle, record, expires: this.#expiry(record) })
     for (const key of indexKeys(record)) this.#index(key).add(id)
   }
 
@@ -72,6 +87,7 @@ export class MemorySessionStore implements SessionStore {
     const entry = this.#sessions.get(id)
     if (entry === undefined) return
     this.#sessions.delete(id)
+    this.#handles.delete(entry.handle)
     for (const key of indexKeys(entry.record)) {
       const ids = this.#index(key)
       ids.delete(id)
@@ -91,25 +107,37 @@ export class MemorySessionStore implements SessionStore {
     return count
   }
 
-  list(limit: number): { id: string; record: SessionRecord }[] {
-    const now = this.#now()
-    const found: { id: string; record: SessionRecord }[] = []
-    for (const [id, { record, expires }] of this.#sessions) {
-      if (found.length >= limit) break
-      if (now < expires) found.push({ id, record })
-    }
-    return found
+  end(handle: string): SessionRecord | null {
+    const id = this.#handles.get(handle)
+    if (id === undefined) return null
+    const record = this.get(id)
+    this.destroy(id)
+    return record
   }
 
-  keep(key: string, signIn: PendingSignIn, ttl: number): void {
-    keepOne(this.#signIns, key, { value: signIn, expires: this.#now() + ttl }, this.#maxSignIns, this.#now())
+  list({ limit, issuer, subject }: SessionQuery): SessionList {
+    const now = this.#now()
+    const isOfOne = issuer !== undefined && subject !== undefined
+    const ids = isOfOne ? (this.#ids.get(subjectKey(issuer, subject)) ?? []) : this.#sessions.keys()
+    const sessions: { handle: string; record: SessionRecord }[] = []
+    for (const id of ids) {
+      const { handle, record, expires } = this.#sessions.get(id) as Entry
+      if (now >= expires) continue
+      if (issuer !== undefined && record.issuer !== issuer) continue
+      if (subject !== undefined && record.subject !== subject) continue
+      if (sessions.length >= limit) return { sessions, isCut: true }
+      sessions.push({ handle, record })
+    }
+    return { sessions, isCut: false }
+  }
+
+  keep(key: string, signIn: PendingSignIn, ttl: number, from: string): void {
+    const now = this.#now()
+    this.#signIns.keep(key, { signIn, from, expires: now + ttl }, now)
   }
 
   take(key: string): PendingSignIn | null {
-    const kept = this.#signIns.get(key)
-    if (kept === undefined) return null
-    this.#signIns.delete(key)
-    return this.#now() < kept.expires ? kept.value : null
+    return this.#signIns.take(key, this.#now())
   }
 
   lock(key: string, ttl: number): (() => void) | null {
@@ -124,7 +152,7 @@ export class MemorySessionStore implements SessionStore {
   }
 
   async close(): Promise<void> {
-    for (const map of [this.#sessions, this.#ids, this.#signIns, this.#locks]) map.clear()
+    for (const map of [this.#sessions, this.#ids, this.#handles, this.#signIns, this.#locks]) map.clear()
   }
 
   #index(key: string): Set<string> {

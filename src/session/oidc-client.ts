@@ -19,7 +19,12 @@ export interface OidcClientSettings {
 export interface SignedIn {
   readonly subject: string
   readonly sid: string | null
-  readonly claims: Record<string, unknown>
+  /** Of the ID token; null when there is none. */
+  readonly claims: Record<string, unknown> | null
+  /** Null: the issuer has said nothing beside the ID token. */
+  readonly userInfo: Record<string, unknown> | null
+  /** Null: the one that was asked for, or had before. */
+  readonly scope: string | null
   readonly idToken: string | null
   readonly refreshToken: string | null
   /** When the tokens expire; null when the issuer does not say. */
@@ -37,6 +42,11 @@ export interface AuthorizationRequest {
 /** The issuer has said no, or what came from it or through the browser is not what was asked for. */
 export class SignInRefused extends Error {
   override readonly name = 'SignInRefused'
+
+  /** The person, or the issuer in the person's face, has said no (RFC 6749, 4.1.2.1). */
+  get isDenied(): boolean {
+    return (this.cause as { error?: unknown } | undefined)?.error === 'access_denied'
+  }
 }
 
 /** The issuer does not answer, or not as one. */
@@ -72,6 +82,12 @@ export class OidcClient {
 
   constructor(settings: OidcClientSettings) {
     this.settings = settings
+  }
+
+  /** Whether its answers say who gives them (RFC 9207). Rejects with `IssuerUnavailable`. */
+  async saysIssuer(): Promise<boolean> {
+    const configuration = await this.#configuration()
+    return configuration.serverMetadata().authorization_response_iss_parameter_supported === true
   }
 
   /** A request for a sign-in that comes back to `redirectUri`. Rejects with `IssuerUnavailable`. */
@@ -155,8 +171,9 @@ export class OidcClient {
     return {
       subject,
       sid: typeof idClaims?.sid === 'string' ? idClaims.sid : null,
-      // The signed ID token has the last word.
-      claims: { scope: tokens.scope ?? this.settings.scopes.join(' '), ...userInfo, ...idClaims },
+      claims: idClaims === undefined ? null : { ...idClaims },
+      userInfo: userInfo === undefined ? null : { ...userInfo },
+      scope: tokens.scope ?? null,
       idToken: tokens.id_token ?? null,
       refreshToken: tokens.refresh_token ?? null,
       expiresAt: lifetime === undefined ? null : Date.now() + lifetime * 1000

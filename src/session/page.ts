@@ -2,63 +2,97 @@ import { randomBytes } from 'node:crypto'
 import type { FastifyReply } from 'fastify'
 import type { Exchange } from '../exchange.ts'
 
-/** A page of the gateway's own. All texts are ours but `path` and `url`, which are escaped. */
+export interface Link {
+  readonly text: string
+  readonly url: string
+}
+
+/** A page of the gateway's own. Every text is escaped: names and addresses in it are not ours. */
 export interface Page {
   readonly status: number
   readonly title: string
   readonly text: string
+  /** Buttons that lead on, one below the other. */
+  readonly choices?: readonly Link[]
   /** A link below the text. */
-  readonly link?: { readonly text: string; readonly url: string }
+  readonly link?: Link | undefined
   /** A button that posts `token` to `path`. */
   readonly form?: { readonly text: string; readonly path: string; readonly token: string }
   /** Where the browser goes on by itself. */
   readonly refresh?: string
-  /** Whether the page names the request, for whoever is asked for help. */
-  readonly namesRequest?: boolean
+  /** Why there is no other page, in the word of the catalogue. The page then names its request too, for whoever is asked for help. */
+  readonly reason?: string
+}
+
+export interface RenderedPage {
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: string
 }
 
 /**
- * Answers with a page that runs no script and loads nothing: what it looks like is in the page, under a nonce. It holds no text of
- * an issuer.
+ * A page that runs no script and loads nothing: what it looks like is in the page, under a nonce. It holds no text of an issuer
+ * but the name of the person who is signed in.
  */
-export function sendPage(exchange: Exchange, reply: FastifyReply, page: Page): FastifyReply {
-  const nonce = randomBytes(16).toString('base64url')
-  const body = html(page, nonce, exchange.requestId)
-  exchange.bytesOut = Buffer.byteLength(body)
-  reply.headers({
-    'content-type': 'text/html; charset=utf-8',
+export function renderPage(
+  page: Page,
+  requestId: string,
+  nonce = randomBytes(16).toString('base64url')
+): RenderedPage {
+  const headers = {
+    'content-type': pageType,
     'cache-control': 'no-store',
     'content-security-policy': `default-src 'none'; style-src 'nonce-${nonce}'; form-action ${page.form ? "'self'" : "'none'"}; base-uri 'none'; frame-ancestors 'none'`,
     'x-content-type-options': 'nosniff',
     'x-frame-options': 'DENY',
-    // Not `no-referrer`: browsers would then send the form of a sign-out without saying where it is from.
-    'referrer-policy': 'same-origin',
-    'x-request-id': exchange.requestId
-  })
-  if (page.refresh !== undefined) reply.header('refresh', `0; url=${page.refresh}`)
-  return reply.code(page.status).send(body)
+    // The address of a callback holds a code. But browsers would send the form of a sign-out without saying where it is from.
+    'referrer-policy': page.form ? 'same-origin' : 'no-referrer',
+    'x-request-id': requestId,
+    ...(page.refresh !== undefined && { refresh: `0; url=${page.refresh}` })
+  }
+  return { headers, body: html(page, nonce, requestId) }
 }
 
+export const pageType = 'text/html; charset=utf-8'
+
+export function sendPage(exchange: Exchange, reply: FastifyReply, page: Page): FastifyReply {
+  const { headers, body } = renderPage(page, exchange.requestId)
+  exchange.bytesOut = Buffer.byteLength(body)
+  return reply.headers(headers).code(page.status).send(body)
+}
+
+/** No `light-dark()`: browsers that are two years old do not know it. */
 const style = `
-:root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif }
-body { margin: 0; min-height: 100vh; display: grid; place-items: center; background: light-dark(#f4f5f7, #15171c); color: light-dark(#1c2128, #e6e8ec) }
-main { box-sizing: border-box; width: min(28rem, calc(100vw - 2rem)); padding: 2rem; border-radius: .75rem; background: light-dark(#fff, #1f232b); box-shadow: 0 1px 3px #0003 }
+:root { color-scheme: light dark; --page: #f4f5f7; --card: #fff; --text: #1c2128; --quiet: #5b6472; --line: #d5d9e0; --accent: #0b57d0; --on-accent: #fff; font: 1rem/1.5 system-ui, sans-serif }
+@media (prefers-color-scheme: dark) { :root { --page: #15171c; --card: #1f232b; --text: #e6e8ec; --quiet: #9aa3b2; --line: #3a404c; --accent: #8ab4f8; --on-accent: #10131a } }
+body { margin: 0; min-height: 100vh; display: grid; place-items: center; background: var(--page); color: var(--text) }
+main { box-sizing: border-box; width: min(28rem, calc(100vw - 2rem)); margin: 1rem 0; padding: 2rem; border-radius: .75rem; background: var(--card); box-shadow: 0 1px 3px #0003; overflow-wrap: anywhere }
 h1 { margin: 0 0 .5rem; font-size: 1.25rem; line-height: 1.3 }
 p { margin: 0 0 1rem }
-a { color: light-dark(#0b57d0, #8ab4f8) }
-button { font: inherit; padding: .5rem 1.25rem; border: 0; border-radius: .375rem; background: light-dark(#0b57d0, #8ab4f8); color: light-dark(#fff, #10131a); cursor: pointer }
-small { display: block; margin-top: 1.5rem; color: light-dark(#5b6472, #9aa3b2); overflow-wrap: anywhere }
+main > :last-child { margin-bottom: 0 }
+ul { margin: 0; padding: 0; list-style: none }
+li { margin: 0 0 .75rem }
+a { color: var(--accent) }
+button, li a { box-sizing: border-box; display: inline-block; font: inherit; padding: .5rem 1.25rem; border: 0; border-radius: .375rem; background: var(--accent); color: var(--on-accent); text-decoration: none; cursor: pointer }
+li a { display: block; text-align: center }
+:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px }
+footer { margin-top: 1.5rem; padding-top: 1rem; border-top: 1px solid var(--line); color: var(--quiet); font-size: .8125rem }
+footer p { margin: 0 }
 `
 
-function html({ title, text, link, form, namesRequest }: Page, nonce: string, requestId: string): string {
+function html({ title, text, choices, link, form, reason }: Page, nonce: string, requestId: string): string {
   const parts = [`<h1>${escaped(title)}</h1>`, `<p>${escaped(text)}</p>`]
+  if (choices !== undefined) {
+    parts.push('<ul>', ...choices.map(choice => `<li>${anchor(choice)}</li>`), '</ul>')
+  }
   if (form !== undefined) {
     parts.push(
       `<form method="post" action="${escaped(form.path)}"><input type="hidden" name="token" value="${escaped(form.token)}"><button>${escaped(form.text)}</button></form>`
     )
   }
-  if (link !== undefined) parts.push(`<p><a href="${escaped(link.url)}">${escaped(link.text)}</a></p>`)
-  if (namesRequest) parts.push(`<small>Request ${escaped(requestId)}</small>`)
+  if (link !== undefined) parts.push(`<p>${anchor(link)}</p>`)
+  if (reason !== undefined) {
+    parts.push(`<footer><p>Reason: ${escaped(reason)}</p><p>Request: ${escaped(requestId)}</p></footer>`)
+  }
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -72,6 +106,10 @@ ${parts.join('\n')}
 </main></body>
 </html>
 `
+}
+
+function anchor({ text, url }: Link): string {
+  return `<a href="${escaped(url)}">${escaped(text)}</a>`
 }
 
 const entities: Readonly<Record<string, string>> = {

@@ -1,11 +1,13 @@
 /**
  * Each step of the session store, in Lua: one atomic call. KEYS[1] is the prefix of all its keys, which one slot of a cluster holds;
- * ARGV[1] is the time in ms, or empty for the server's own.
+ * ARGV[1] is the time in ms, or empty for the server's own. Sessions are known here by the hashes of their ids, so nobody gets in with what
+ * is read here; and a list may be of any length, so it is read a piece at a time.
  *
- *   PREFIX:s:ID    `endsAt idle json` of a session; it ends with its idle time or its lifetime
- *   PREFIX:i:NAME  ids of an issuer's `sid` or subject, scored by the end of the session; what has ended is dropped on the way
- *   PREFIX:all     ids of all sessions, likewise
+ *   PREFIX:s:HASH  `endsAt idle json` of a session; it ends with its idle time or its lifetime
+ *   PREFIX:i:NAME  hashes of an issuer's `sid` or subject, scored by the end of the session; what has ended is dropped on the way
+ *   PREFIX:all     hashes of all sessions, likewise
  *   PREFIX:p:KEY   a sign-in under way;  PREFIX:p  their keys, the oldest first
+ *   PREFIX:o:FROM  keys of those that one client has begun, likewise; those that are finished stay until they would have ended
  *   PREFIX:l:KEY   a lock, with the word of its holder
  */
 const prelude = `
@@ -26,7 +28,7 @@ local function enlist(list, ends, id)
 end
 `
 
-/** ARGV: now, `1` for a session that must be there, most sessions, id, text, names of lists. */
+/** ARGV: now, `1` for a session that must be there, most sessions, hash, text, names of lists. */
 export const setScript = `${prelude}
 local key = base .. ':s:' .. ARGV[4]
 if ARGV[2] == '1' and redis.call('EXISTS', key) == 0 then return 0 end
@@ -62,58 +64,98 @@ redis.call('ZREM', KEYS[1] .. ':all', ARGV[2])
 return redis.call('DEL', KEYS[1] .. ':s:' .. ARGV[2])
 `
 
-/** ARGV: now, name of the list, issuer, `1` and the sid, `1` and the subject; `0` where any will do. */
-export const destroyOfScript = `${prelude}
-local list, count = base .. ':i:' .. ARGV[2], 0
-for _, id in ipairs(redis.call('ZRANGE', list, 0, -1)) do
-  local key = base .. ':s:' .. id
-  local text = redis.call('GET', key)
-  if not text then
-    redis.call('ZREM', list, id)
-  else
-    local record = cjson.decode(string.match(text, '^%S+ %S+ (.*)$'))
-    local fits = record.issuer == ARGV[3]
-      and (ARGV[4] == '0' or record.sid == ARGV[5])
-      and (ARGV[6] == '0' or record.subject == ARGV[7])
-    if fits then
-      redis.call('DEL', key)
-      redis.call('ZREM', list, id)
-      redis.call('ZREM', base .. ':all', id)
-      count = count + 1
-    end
-  end
-end
-return count
+/** Answers what it was. */
+export const endScript = `
+redis.call('ZREM', KEYS[1] .. ':all', ARGV[2])
+local key = KEYS[1] .. ':s:' .. ARGV[2]
+local text = redis.call('GET', key)
+redis.call('DEL', key)
+return text
 `
 
-/** ARGV: now, how many. Sessions that nobody used are in the list until their lifetime is over: it is read a piece at a time. */
-export const listScript = `
-local all, most, found = KEYS[1] .. ':all', tonumber(ARGV[2]), {}
-local from = 0
-while #found < 2 * most do
-  local ids = redis.call('ZREVRANGE', all, from, from + 99)
-  if #ids == 0 then break end
-  for _, id in ipairs(ids) do
-    local text = redis.call('GET', KEYS[1] .. ':s:' .. id)
-    if text and #found < 2 * most then
-      found[#found + 1] = id
-      found[#found + 1] = text
+/** How many hashes of a list one call looks at. */
+const piece = 1000
+
+/** Those of a list from `from` on; what has ended is dropped from it. `use` gets the others, and says whether it goes on. */
+const walk = `
+local base = KEYS[1]
+local function walk(list, from, use)
+  local hashes = redis.call('ZREVRANGE', list, from, from + ${piece - 1})
+  for _, hash in ipairs(hashes) do
+    local text = redis.call('GET', base .. ':s:' .. hash)
+    if not text then
+      redis.call('ZREM', list, hash)
+    else
+      local goes = use(hash, text)
+      if goes == nil then return -1 end
+      from = from + goes
     end
   end
-  from = from + 100
+  return #hashes < ${piece} and -1 or from
 end
+local function fits(text, issuer, sid, subject)
+  if not issuer and not sid and not subject then return true end
+  local isRead, record = pcall(cjson.decode, string.match(text, '^%S+ %S+ (.*)$') or '')
+  if not isRead or type(record) ~= 'table' then return nil end
+  return (not issuer or record.issuer == issuer)
+    and (not sid or record.sid == sid)
+    and (not subject or record.subject == subject)
+end
+local function wanted(i) return ARGV[i] == '1' and ARGV[i + 1] end
+`
+
+/**
+ * ARGV: now, from where on, name of the list, issuer, `1` and the sid, `1` and the subject; `0` where any will do. Answers from where it
+ * goes on, or -1, and how many it has ended.
+ */
+export const destroyOfScript = `${walk}
+local list, count = base .. ':i:' .. ARGV[3], 0
+local sid, subject = wanted(5), wanted(7)
+local from = walk(list, tonumber(ARGV[2]), function(hash, text)
+  -- What cannot be read is in this list as one of theirs.
+  if fits(text, ARGV[4], sid, subject) == false then return 1 end
+  redis.call('DEL', base .. ':s:' .. hash)
+  redis.call('ZREM', list, hash)
+  redis.call('ZREM', base .. ':all', hash)
+  count = count + 1
+  return 0
+end)
+return { from, count }
+`
+
+/**
+ * ARGV: now, from where on, name of the list or `all`, how many, `1` and the issuer, `1` and the subject; `0` where any will do. Answers
+ * from where it goes on, or -1, and then hashes and texts.
+ */
+export const listScript = `${walk}
+local most, found = tonumber(ARGV[4]), { -1 }
+local issuer, subject = wanted(5), wanted(7)
+local list = ARGV[3] == 'all' and base .. ':all' or base .. ':i:' .. ARGV[3]
+found[1] = walk(list, tonumber(ARGV[2]), function(hash, text)
+  if fits(text, issuer, false, subject) then
+    found[#found + 1] = hash
+    found[#found + 1] = text
+    if #found > 2 * most then return nil end
+  end
+  return 1
+end)
 return found
 `
 
-/** ARGV: now, key, text, for how long, most sign-ins. */
+/** ARGV: now, key, text, for how long, the client, most sign-ins, most of one client. */
 export const keepScript = `${prelude}
-local list = base .. ':p'
-enlist(list, now + tonumber(ARGV[4]), ARGV[2])
-redis.call('SET', base .. ':p:' .. ARGV[2], ARGV[3], 'PX', ms(tonumber(ARGV[4])))
-if redis.call('ZCARD', list) > tonumber(ARGV[5]) then
-  local first = redis.call('ZPOPMIN', list)[1]
-  redis.call('DEL', base .. ':p:' .. first)
+local all, own = base .. ':p', base .. ':o:' .. ARGV[5]
+local function keepIn(list, most)
+  enlist(list, now + tonumber(ARGV[4]), ARGV[2])
+  if redis.call('ZCARD', list) > tonumber(most) then
+    local first = redis.call('ZPOPMIN', list)[1]
+    redis.call('DEL', base .. ':p:' .. first)
+    redis.call('ZREM', all, first)
+  end
 end
+redis.call('SET', base .. ':p:' .. ARGV[2], ARGV[3], 'PX', ms(tonumber(ARGV[4])))
+keepIn(own, ARGV[7])
+keepIn(all, ARGV[6])
 return 1
 `
 

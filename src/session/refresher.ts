@@ -40,7 +40,7 @@ export class Refresher {
     this.#options = options
   }
 
-  /** Whether the issuer did not answer for this session just now. */
+  /** Whether the issuer, or the replica that asks it, did not answer for this session just now. */
   rests(id: string): boolean {
     return this.#resting.get(id) === true
   }
@@ -103,6 +103,8 @@ export class Refresher {
       const record = await this.#options.store.get(id)
       if (record === null || Date.now() < record.refreshAt) return record
     }
+    // It may have died of it: its lock lasts longer than anybody should wait for it again.
+    this.#resting.set(id, true)
     throw new IssuerUnavailable('another replica did not refresh the session in time')
   }
 }
@@ -111,8 +113,13 @@ function withTokens(record: SessionRecord, tokens: SignedIn): SessionRecord {
   return {
     ...record,
     ...tokenTimes(tokens.expiresAt),
-    // What the issuer does not repeat still holds.
-    claims: { ...record.claims, ...tokens.claims },
+    // All or nothing of each: a claim that a new token lacks is one that was taken away.
+    claims:
+      tokens.claims === null
+        ? { ...record.claims, ...(tokens.scope !== null && { scope: tokens.scope }) }
+        : // RFC 6749, 6: a scope that is left out is the one that was granted before.
+          { scope: tokens.scope ?? record.claims.scope, ...tokens.claims },
+    ...(tokens.userInfo !== null && { userInfo: tokens.userInfo }),
     idToken: tokens.idToken ?? record.idToken,
     refreshToken: tokens.refreshToken ?? record.refreshToken
   }

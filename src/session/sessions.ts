@@ -5,9 +5,12 @@ import { Refusal } from '../errors.ts'
 import type { Identity } from '../identity.ts'
 import type { IssuerVerifier } from '../issuer/keys.ts'
 import type { Logger } from '../log.ts'
-import type { SessionRecord, SessionStore } from './contract.ts'
+import { networkOf } from '../store/key.ts'
+import { claimsOf } from './claims.ts'
+import type { PendingSignIn, SessionRecord, SessionStore } from './contract.ts'
 import { type CookieShape, cookieNames, cookieValues, setCookie } from './cookie.ts'
 import { IssuerUnavailable, type OidcClient, SignInRefused } from './oidc-client.ts'
+import { displayName } from './person.ts'
 import { type Refresher, tokenTimes } from './refresher.ts'
 import { safeReturnUrl } from './return-url.ts'
 
@@ -49,6 +52,21 @@ export interface CurrentSession {
   readonly record: SessionRecord
 }
 
+/** A sign-in that has begun here has failed at its end. */
+export class SignInFailed extends Error {
+  override readonly name = 'SignInFailed'
+  /** Why; the same object for every sign-in that has failed for it. */
+  readonly failure: SignInRefused | IssuerUnavailable
+  /** Path and query that the person had asked for. */
+  readonly returnTo: string
+
+  constructor(failure: SignInRefused | IssuerUnavailable, returnTo: string) {
+    super(failure.message)
+    this.failure = failure
+    this.returnTo = returnTo
+  }
+}
+
 /** How long a person may take at the issuer, in milliseconds. */
 const signInTtl = 600_000
 /** A browser with more sign-ins under way than this, in other tabs, begins anew. */
@@ -61,6 +79,8 @@ const maxState = 256
  */
 export class Sessions {
   readonly options: SessionsOptions
+  /** What browsers reach every host of the gateway by: `https://`. */
+  readonly scheme: string
   readonly #signer: ReturnType<typeof signerFactory>
   readonly #externalHost: string
   readonly #identities = new WeakMap<SessionRecord, Identity>()
@@ -68,7 +88,9 @@ export class Sessions {
   constructor(options: SessionsOptions) {
     this.options = options
     this.#signer = signerFactory(options.secret)
-    this.#externalHost = new URL(options.externalUrl).host
+    const { host, protocol } = new URL(options.externalUrl)
+    this.#externalHost = host
+    this.scheme = `${protocol}//`
   }
 
   get log(): Logger {
@@ -99,22 +121,29 @@ export class Sessions {
     const id = this.#sessionId(headers)
     if (id === null) return null
     const record = await this.options.store.get(id)
-    return record === null || record.host !== hostname(headers.host) ? null : { id, record }
+    return this.#isAlive(record, headers) ? { id, record } : null
   }
 
   /**
    * Begins a sign-in: remembers what is needed when the browser is back, and binds it to this browser with a cookie of its own,
    * so that several tabs do not disturb one another and nobody can finish the sign-in of somebody else.
    * Rejects with `IssuerUnavailable`.
+   * @param clientIp whose sign-in it is: each client has a share of those that are remembered
    */
-  async begin(headers: IncomingHttpHeaders, issuer: SessionIssuer, returnTo: string): Promise<Departure> {
+  async begin(
+    headers: IncomingHttpHeaders,
+    issuer: SessionIssuer,
+    returnTo: string,
+    clientIp: string
+  ): Promise<Departure> {
     const origin = this.#origin(headers.host)
     // Under a name that the configuration does not know, nothing begins: the issuer would not send anybody back to it.
     if (origin === null) return { location: new URL(returnTo, this.options.externalUrl).href, cookies: [] }
-    const { url, state, nonce, verifier } = await issuer.client.begin(callbackUrl(origin))
+    const callback = await this.#callbackOf(issuer)
+    const { url, state, nonce, verifier } = await issuer.client.begin(origin + callback)
     const binding = randomBytes(32).toString('base64url')
-    const pending = { issuerName: issuer.name, state, nonce, verifier, origin, returnTo }
-    await this.options.store.keep(signInKey(state, binding), pending, signInTtl)
+    const pending = { issuerName: issuer.name, state, nonce, verifier, origin, callback, returnTo }
+    await this.options.store.keep(signInKey(state, binding), pending, signInTtl, networkOf(clientIp))
     const { cookie } = this.options
     const others = cookieNames(headers.cookie, this.#signInPrefix)
     const dropped = others.length < maxSignInCookies ? [] : others
@@ -128,8 +157,8 @@ export class Sessions {
   }
 
   /**
-   * The browser is back from the issuer. Gives where it goes on, with the cookie of a new session; rejects with `SignInRefused`
-   * or `IssuerUnavailable`.
+   * The browser is back from the issuer. Gives where it goes on, with the cookie of a new session; rejects with `SignInFailed`,
+   * or with `SignInRefused` where it is nothing that has begun here.
    */
   async complete(headers: IncomingHttpHeaders, target: string): Promise<Departure> {
     const state = stateOf(target)
@@ -142,6 +171,8 @@ export class Sessions {
     const issuer = this.options.issuers.get(pending.issuerName)
     if (issuer === undefined || pending.origin !== this.#origin(headers.host))
       throw new SignInRefused('the sign-in has begun at another host or issuer')
+    if (pending.callback !== target.split('?', 1)[0])
+      throw new SignInRefused('the answer has come to the path of another issuer')
     const record = await this.#exchange(issuer, pending, target, headers)
     const before = await this.current(headers).catch(() => null)
     if (before !== null) await this.options.store.destroy(before.id)
@@ -154,6 +185,13 @@ export class Sessions {
       location: safeReturnUrl(pending.returnTo),
       cookies: [setCookie(cookie, name, '', 0), setCookie(cookie, cookie.name, this.#signer.sign(id))]
     }
+  }
+
+  /** What the person of a session is called on a page; null where nothing can be shown. */
+  nameOf(record: SessionRecord): string | null {
+    const issuer = this.options.issuers.get(record.issuerName)
+    const email = issuer === undefined ? null : this.#identity(record, issuer).email
+    return displayName(email, record.subject)
   }
 
   /** Ends a session here, and says where it ends at the issuer; null where that has no such page. */
@@ -182,16 +220,26 @@ export class Sessions {
     return expected.length === actual.length && timingSafeEqual(expected, actual)
   }
 
+  /**
+   * RFC 9700, 4.4.2: where there are several issuers, one that does not say who answers has a path of its own. An answer that was
+   * meant for another one then comes to the wrong path.
+   */
+  async #callbackOf({ name, client }: SessionIssuer): Promise<string> {
+    const isAlone = this.options.issuers.size === 1
+    return isAlone || (await client.saysIssuer()) ? callbackPath : `${callbackPath}/${name}`
+  }
+
   async #exchange(
     issuer: SessionIssuer,
-    pending: { state: string; nonce: string; verifier: string; origin: string },
+    pending: PendingSignIn,
     target: string,
     headers: IncomingHttpHeaders
   ): Promise<SessionRecord> {
     const { signedIn, issuers, idle, lifetime } = this.options
     try {
       const url = new URL(`${pending.origin}${target}`)
-      const found = await issuer.client.finish(url, pending, issuers.size > 1)
+      const needsIssuer = issuers.size > 1 && pending.callback === callbackPath
+      const found = await issuer.client.finish(url, pending, needsIssuer)
       signedIn(issuer.name, 'success')
       const now = Date.now()
       return {
@@ -201,7 +249,8 @@ export class Sessions {
         subject: found.subject,
         sid: found.sid,
         host: hostname(headers.host),
-        claims: found.claims,
+        claims: { scope: found.scope ?? issuer.client.settings.scopes.join(' '), ...found.claims },
+        ...(found.userInfo !== null && { userInfo: found.userInfo }),
         idToken: found.idToken ?? '',
         refreshToken: found.refreshToken,
         ...tokenTimes(found.expiresAt),
@@ -211,7 +260,8 @@ export class Sessions {
       }
     } catch (error) {
       signedIn(issuer.name, error instanceof SignInRefused ? 'refused' : 'error')
-      throw error
+      const isKnown = error instanceof SignInRefused || error instanceof IssuerUnavailable
+      throw isKnown ? new SignInFailed(error, safeReturnUrl(pending.returnTo)) : error
     }
   }
 
@@ -221,12 +271,22 @@ export class Sessions {
     headers: IncomingHttpHeaders,
     issuer: SessionIssuer
   ): Identity | null | Promise<Identity | null> {
-    if (record === null || !isAt(record, issuer) || record.host !== hostname(headers.host)) return null
+    if (!this.#isAlive(record, headers) || !isAt(record, issuer)) return null
+    // Nobody waits for it: a session that cannot be prolonged ends earlier.
     const touched = this.options.store.touch(id)
+    if (touched instanceof Promise) touched.catch(ignore)
     if (record.refreshToken !== null && Date.now() >= record.refreshAt)
       return this.#refreshed(id, record, issuer)
-    const identity = this.#identity(record, issuer)
-    return touched instanceof Promise ? touched.then(() => identity) : identity
+    return this.#identity(record, issuer)
+  }
+
+  #isAlive(record: SessionRecord | null, { host }: IncomingHttpHeaders): record is SessionRecord {
+    return record !== null && record.host === hostname(host) && Date.now() < this.endOf(record)
+  }
+
+  /** On the calendar. A lifetime that was made shorter since is for those who were signed in already, too. */
+  endOf({ createdAt, endsAt }: SessionRecord): number {
+    return Math.min(endsAt, createdAt + this.options.lifetime)
   }
 
   /** Before the tokens expire nobody waits for new ones. */
@@ -254,8 +314,8 @@ export class Sessions {
   #identity(record: SessionRecord, issuer: SessionIssuer): Identity {
     const known = this.#identities.get(record)
     if (known !== undefined) return known
-    const read = issuer.readIdentity({ ...record.claims })
-    const identity: Identity = Object.freeze({ ...read, kind: 'session', expiresAt: record.endsAt })
+    const read = issuer.readIdentity(claimsOf(record))
+    const identity: Identity = Object.freeze({ ...read, kind: 'session', expiresAt: this.endOf(record) })
     this.#identities.set(record, identity)
     return identity
   }
@@ -287,12 +347,8 @@ export class Sessions {
   }
 }
 
-/** The path that issuers send browsers back to. */
+/** The path that issuers send browsers back to; or one below it, with the issuer's name. */
 export const callbackPath = '/oauth2/callback'
-
-function callbackUrl(origin: string): string {
-  return `${origin}${callbackPath}`
-}
 
 /** Whether a session was made with the issuer as it is configured now. */
 function isAt(record: SessionRecord, { name, client: { settings } }: SessionIssuer): boolean {
@@ -333,5 +389,5 @@ function refuseWithoutStore(error: unknown): never {
 }
 
 function ignore(): void {
-  // The refresher has logged it.
+  // Whoever failed has logged it.
 }

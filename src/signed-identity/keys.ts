@@ -10,7 +10,14 @@ export interface SigningKey {
   readonly jwk: JWK
 }
 
-const pemBlock = /-----BEGIN [A-Z ]+-----[^-]+-----END [A-Z ]+-----/g
+/** Whatever stands in one: a block that is passed over would be a key that nobody publishes. */
+const pemBlock = /-----BEGIN [^-]*-----.*?(?:-----END [^-]*-----|$)/gs
+/** `openssl ecparam -genkey` writes the name of the curve before the key, which says it too. */
+const parameters = '-----BEGIN EC PARAMETERS-----'
+
+function pemBlocks(text: string): string[] {
+  return (text.match(pemBlock) ?? []).filter(block => !block.startsWith(parameters))
+}
 
 /**
  * The private keys in a PEM text: the first one signs, the others are only published. Who rotates keys adds the new one behind
@@ -18,14 +25,14 @@ const pemBlock = /-----BEGIN [A-Z ]+-----[^-]+-----END [A-Z ]+-----/g
  * Throws with a cause that holds nothing of the text.
  */
 export async function readSigningKeys(text: string): Promise<[SigningKey, ...SigningKey[]]> {
-  const [first, ...others] = await Promise.all((text.match(pemBlock) ?? []).map(readKey))
+  const [first, ...others] = await Promise.all(pemBlocks(text).map(readKey))
   if (first === undefined) throw new Error('holds no private key in PEM')
   return [first, ...others]
 }
 
 /** What is wrong with the keys in a PEM text; null when nothing is. */
 export function signingKeyFault(text: string): string | null {
-  const blocks = text.match(pemBlock) ?? []
+  const blocks = pemBlocks(text)
   if (blocks.length === 0) return 'holds no private key in PEM'
   try {
     for (const pem of blocks) parse(pem)

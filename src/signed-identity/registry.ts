@@ -40,7 +40,9 @@ export class IdentityKeyRegistry {
   }
 
   #retire(): void {
-    const until = this.#clock() + overlap
+    const now = this.#clock()
+    const until = now + overlap
+    for (const [kid, key] of this.#retired) if (key.until <= now) this.#retired.delete(kid)
     for (const jwk of this.#current?.jwks ?? []) this.#retired.set(jwk.kid as string, { jwk, until })
   }
 

@@ -9,8 +9,8 @@ export const lifetime = 60
 /** Milliseconds that one is sent again for the same identity and upstream: it is never sent with less than 40 s left. */
 const reuse = 20_000
 
-/** Characters of all groups together, as in X-Forwarded-Groups. */
-const maxGroups = 4096
+/** Characters of all groups, roles or scopes together, as in X-Forwarded-Groups: what an issuer says may be long. */
+const maxNames = 4096
 
 /** Signs who a request is from, for one upstream: nobody else may take it for its own (RFC 8725, 3.9). */
 export type SignIdentity = (identity: Identity) => string
@@ -61,7 +61,10 @@ function cached(sign: SignIdentity): SignIdentity {
 }
 
 function claimsOf(identity: Identity, audience: string): object {
-  const { subject, issuer, kind, email, scopes, roles } = identity
+  const { subject, issuer, kind, email } = identity
+  const scopes = asManyAsFit(identity.scopes)
+  const groups = asManyAsFit(identity.groups)
+  const roles = asManyAsFit(identity.roles)
   return {
     sub: subject,
     aud: audience,
@@ -70,15 +73,15 @@ function claimsOf(identity: Identity, audience: string): object {
     ...(email === null ? {} : { email }),
     ...(scopes.length === 0 ? {} : { scope: scopes.join(' ') }),
     ...(roles.length === 0 ? {} : { roles }),
-    ...(identity.groups.length === 0 ? {} : { groups: asManyAsFit(identity.groups) })
+    ...(groups.length === 0 ? {} : { groups })
   }
 }
 
-/** Whole groups: a header has an end, and half of a name could be the name of another group. */
-function asManyAsFit(groups: readonly string[]): string[] {
-  let left = maxGroups
-  return groups.filter(group => {
-    left -= group.length + 1
+/** Whole names: a header has an end, and half of a name could be the name of another group. */
+function asManyAsFit(names: readonly string[]): string[] {
+  let left = maxNames
+  return names.filter(name => {
+    left -= name.length + 1
     return left >= 0
   })
 }

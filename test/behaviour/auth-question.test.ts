@@ -1,7 +1,8 @@
+import { generateKeyPairSync } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { Browser } from '../fixtures/browser.ts'
 import { echoUpstream } from '../fixtures/echo.ts'
-import { signInGateway } from '../fixtures/sign-in.ts'
+import { env, signInGateway } from '../fixtures/sign-in.ts'
 
 const routes = `  console:
     match: { hosts: [127.0.0.1], path: /app/*, methods: [GET] }
@@ -12,6 +13,11 @@ const routes = `  console:
     upstream: backend
     plugins: [oidc: { issuer: corp }, authorize: { groups: [nobody] }]
   open: { match: { path: /open/* }, public: true, upstream: backend }
+  pay:
+    match: { path: /pay }
+    public: true
+    upstream: backend
+    plugins: [authorize: { body: {}, allow: '!has(request.body) || request.body.amount < 1000' }]
 `
 
 async function asking(t: Test, trusted = '127.0.0.0/8') {
@@ -51,6 +57,7 @@ t.test('another proxy hears whether it may let a request through, and who it is 
   t.equal((await ask('/open/a')).status, 202)
   t.equal((await ask('/app/a', 'POST')).status, 404, 'the route does not take it')
   t.equal((await ask('/other')).status, 404, 'no route')
+  t.equal((await ask('/pay', 'POST')).status, 403, 'whether the request has a body, nobody has said')
   browser.cookies.clear()
   const no = await ask('/app/a', 'GET', { accept: 'text/html', 'sec-fetch-mode': 'navigate' })
   t.equal(no.status, 401, 'also for a page: the other proxy has its own way to the sign-in')
@@ -91,6 +98,25 @@ t.test('a question that could be read in two ways is refused', async t => {
   t.equal((await browser.call(`${url}/oauth2/auth`)).status, 400, 'nothing at all')
   t.equal((await ask('/app/a')).status, 202, 'a good one')
   t.equal(toUpstream(), 0)
+})
+
+t.test('what the gateway answers itself is no answer to a question', async t => {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
+  const { url } = await signInGateway(t, 'http://127.0.0.1:9', {
+    routes,
+    trustedProxies: ['127.0.0.0/8'],
+    listeners: 'identity: { sign: { key: { env: IDENTITY_KEY } } }\n',
+    options: { env: { ...env, IDENTITY_KEY: pem } }
+  })
+  const keys = '/.well-known/sallyport/jwks.json'
+  t.equal((await fetch(url + keys)).status, 200)
+  const headers = {
+    'x-forwarded-method': 'GET',
+    'x-forwarded-host': new URL(url).host,
+    'x-forwarded-uri': keys
+  }
+  t.equal((await fetch(`${url}/oauth2/auth`, { headers })).status, 404, 'no route has let it through')
 })
 
 t.test('nobody but a trusted proxy may ask', async t => {

@@ -9,8 +9,14 @@ const policies = [
   '{ roles: [reader] }',
   "{ allow: 'identity.claims.level > 2' }",
   '{ allow: \'request.headers["x-team"] == "a" || request.path.endsWith("/open")\' }',
+  "{ body: { maxSize: 1Ki }, allow: 'request.body.amount < 1000' }",
+  '{ body: { maxSize: 1Ki }, scopes: ["orders:read"], allow: \'!has(request.body) || request.body.items.all(i, i.qty < 3)\' }',
   '{ scopes: ["orders:read"], groups: [admins], allow: \'request.method == "GET" && inCidr(client.ip, "127.0.0.0/8")\' }'
 ]
+
+function json(value: unknown): string {
+  return JSON.stringify(value)
+}
 
 /** The same policy on two routes: one asks it, one only counts. */
 function configuration(issuer: string, url: string): string {
@@ -46,27 +52,44 @@ t.test('shadow mode would deny exactly what enforce denies, for the same reasons
     token: fc.constantFrom(...tokens),
     method: fc.constantFrom('GET', 'POST'),
     path: fc.constantFrom('/7', '/open', '/open/7'),
-    team: fc.constantFrom(null, 'a', 'b')
+    team: fc.constantFrom(null, 'a', 'b'),
+    type: fc.constantFrom('application/json', 'application/json; charset=utf-8', 'text/plain'),
+    body: fc.oneof(
+      { weight: 1, arbitrary: fc.constant(null) },
+      { weight: 3, arbitrary: fc.record({ amount: fc.constantFrom(1, 999, 1000, '1') }).map(json) },
+      {
+        weight: 3,
+        arbitrary: fc.record({ items: fc.array(fc.record({ qty: fc.nat({ max: 3 }) })) }).map(json)
+      },
+      { weight: 2, arbitrary: fc.constantFrom('{"amount":1,"amount":2}', '{"amount":1', '"x"', '[]') },
+      { weight: 1, arbitrary: fc.constant(`{"amount":1,"note":"${'x'.repeat(1024)}"}`) }
+    )
   })
   const denied = new Map<string, number>()
-  const property = fc.asyncProperty(requests, async ({ policy, token, method, path, team }) => {
+  const property = fc.asyncProperty(requests, async ({ policy, token, method, path, team, type, body }) => {
     const headers = { authorization: `Bearer ${token}`, ...(team === null ? {} : { 'x-team': team }) }
-    const enforced = await fetch(`${running.url}/p${policy}${path}`, { method, headers })
-    const shadowed = await fetch(`${running.url}/s${policy}${path}`, { method, headers })
+    const init: RequestInit = { method, headers }
+    if (method === 'POST' && body !== null) {
+      init.headers = { ...headers, 'content-type': type }
+      init.body = body as string
+    }
+    const enforced = await fetch(`${running.url}/p${policy}${path}`, init)
+    const shadowed = await fetch(`${running.url}/s${policy}${path}`, init)
     const problem = (await enforced.json()) as { reason?: string; code?: string; status?: number }
     await shadowed.text()
     if (shadowed.status !== 200) throw new Error(`shadow refuses with ${shadowed.status}`)
     if (enforced.status === 200) return
-    if (problem.status !== 403 || problem.code === undefined) throw new Error('no problem document')
+    if (problem.status !== enforced.status || problem.code === undefined)
+      throw new Error('no problem document')
     const key = `${policy} ${problem.reason}`
     denied.set(key, (denied.get(key) ?? 0) + 1)
   })
-  await fc.assert(property, { numRuns: 400, endOnFailure: true })
+  await fc.assert(property, { numRuns: 600, endOnFailure: true })
 
   const text = await (await fetch(`${running.admin}/metrics`)).text()
   const counted = (route: string, verdict: string) => {
     const pattern = new RegExp(
-      `^sallyport_decisions_total\\{route="${route}-(\\d)",plugin="authorize",verdict="${verdict}",reason="([a-z.]+)"\\} (\\d+)$`,
+      `^sallyport_decisions_total\\{route="${route}-(\\d)",plugin="authorize",verdict="${verdict}",reason="([a-z._]+)"\\} (\\d+)$`,
       'gm'
     )
     return new Map([...text.matchAll(pattern)].map(([, at, reason, n]) => [`${at} ${reason}`, Number(n)]))
@@ -84,7 +107,14 @@ t.test('shadow mode would deny exactly what enforce denies, for the same reasons
     logged.set(`${at} ${reason}`, (logged.get(`${at} ${reason}`) ?? 0) + 1)
   }
   t.same(sorted(logged), sorted(denied), 'and so has the log')
-  for (const reason of ['scope.missing', 'policy.denied', 'policy.error'])
+  for (const reason of [
+    'scope.missing',
+    'policy.denied',
+    'policy.error',
+    'protocol.content_type',
+    'protocol.size',
+    'request.malformed'
+  ])
     t.ok(
       [...denied.keys()].some(key => key.endsWith(reason)),
       reason

@@ -16,6 +16,8 @@ import {
 import { loadSync } from '@grpc/proto-loader'
 import t from 'tap'
 import { listenOnLoopback, listenRpcOnLoopback } from '../../examples/listen.ts'
+import { skipWithoutBrowser } from '../fixtures/chromium.ts'
+import { openTab, type Tab } from '../fixtures/chromium-tab.ts'
 import { startDemo } from '../fixtures/demo.ts'
 
 const run = promisify(execFile)
@@ -46,6 +48,78 @@ t.test('the demo prints eight requests, and each gives what it says', async t =>
   t.match(log, 'stopped')
   t.notMatch(log, /WARNING|NOTICE|\{"level"/)
 })
+
+t.test(
+  'in a browser, a person signs in at the page that the demo prints, looks around, and signs out',
+  { skip: skipWithoutBrowser },
+  async t => {
+    const demo = await startDemo(t)
+    const [, user = '', password = ''] = /sign in as (\w+) \/ (\w+)/.exec(demo.output()) ?? []
+    const tab = await openTab(t)
+    const text = () => tab.evaluate<string>('document.body.innerText')
+
+    await tab.goto(`${demo.page}?tab=orders`)
+    t.match(await tab.at('/sign-in/'), /^http:/)
+    t.match(await text(), `Name and password: ${user} / ${password}`)
+    await keepScreenshot(tab, 'demo-sign-in')
+    await fill(tab, user, 'a guess')
+    await tab.shows('That is not one of the names and passwords below.')
+    await fill(tab, user, password)
+    t.equal(await tab.at('/console'), `${demo.page}?tab=orders`, 'the page that was asked for')
+    t.match(await text(), new RegExp(`Hello, ${user}[^]*${user}@example.com[^]*staff,admins`))
+    await keepScreenshot(tab, 'demo-console')
+    await tab.evaluate("document.querySelector('a[href$=admin]').click()")
+    await tab.shows('Your groups have let you in.')
+
+    await tab.goto(demo.page)
+    await tab.evaluate("document.querySelector('a[href$=sign-out]').click()")
+    await tab.shows(`You are signed in as ${user}@example.com.`)
+    await tab.evaluate("document.querySelector('button').click()")
+    await tab.at('/session/end?')
+    await keepScreenshot(tab, 'demo-sign-out')
+    await tab.evaluate("document.querySelector('button').click()")
+    await tab.at('/oauth2/sign-out')
+    await tab.shows('You are signed out here.')
+
+    await tab.evaluate("document.querySelector('a').click()")
+    await tab.at('/sign-in/')
+    await fill(tab, 'bob', 'compass')
+    t.equal(await tab.at(demo.gateway), `${demo.gateway}/`)
+    t.match(await text(), 'Hello, bob')
+    await tab.goto(`${demo.page}/admin`)
+    await tab.shows('You may not open this page')
+
+    await tab.goto(demo.page)
+    await tab.evaluate("document.querySelector('a[href*=session]').click()")
+    await tab.at('/session/end')
+    await tab.evaluate("document.querySelector('button').click()")
+    await tab.shows('it has told the gateway')
+    await keepScreenshot(tab, 'demo-signed-out')
+    await tab.goto(demo.page)
+    t.match(await tab.at('/sign-in/'), /^http:/, 'the gateway has heard of it')
+    await tab.evaluate("document.querySelector('[name=cancel]').click()")
+    await tab.shows('It was cancelled')
+    const log = demo.output()
+    t.match(log, 'a person has signed in')
+    t.match(log, 'an issuer has ended sessions')
+    t.notMatch(log, /WARNING|NOTICE|code=\w|state=/)
+  }
+)
+
+function fill(tab: Tab, user: string, password: string): Promise<void> {
+  return tab.evaluate(`{
+    const form = document.querySelector('form')
+    form.user.value = ${JSON.stringify(user)}
+    form.password.value = ${JSON.stringify(password)}
+    form.querySelector('button').click()
+  }`)
+}
+
+/** SCREENSHOTS=FOLDER keeps what the pages look like, for people. */
+async function keepScreenshot(tab: Tab, name: string): Promise<void> {
+  const folder = process.env.SCREENSHOTS
+  if (folder !== undefined) await writeFile(join(folder, `${name}.png`), await tab.screenshot())
+}
 
 t.test('a port that is taken is said in a sentence', async t => {
   const server = createServer()

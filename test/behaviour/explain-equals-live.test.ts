@@ -18,6 +18,7 @@ interface Asked {
   target: string
   host: string
   headers: [string, string][]
+  body?: string
 }
 
 /** What both sides are compared by; `reason` is undefined where the wire does not tell it. */
@@ -103,6 +104,14 @@ routes:
       - cors: { origins: ["https://shop.example.com"] }
       - protocol: { contentTypes: [application/json], maxBody: 1Ki }
       - headers: { request: { set: { x-key: hidden }, remove: [accept] } }
+  pay:
+    match: { path: /pay }
+    public: true
+    upstream: backend
+    maxBody: 2Ki
+    plugins:
+      - authorize: { body: { maxSize: 1Ki }, allow: '!has(request.body) || request.body.amount < 1000' }
+      - authorize: { mode: shadow, body: { maxSize: 4Ki }, allow: 'request.body.items.all(i, i > 1)' }
   socket:
     match: { path: /socket, protocol: websocket }
     upstream: backend
@@ -135,7 +144,8 @@ async function explained(running: RunningGateway, asked: Asked): Promise<Verdict
 }
 
 /** Bodies above every limit are announced and not sent: the refusal comes all the same. */
-function bodyOf({ headers }: Asked): string {
+function bodyOf({ headers, body }: Asked): string {
+  if (body !== undefined) return body
   const length = Number(headers.find(([name]) => name === 'content-length')?.[1] ?? 0)
   return length > 0 && length < 2000 ? 'x'.repeat(length) : ''
 }
@@ -153,6 +163,7 @@ async function live(running: RunningGateway, asked: Asked): Promise<Verdict> {
   const lines = [`${method} ${target} HTTP/1.1`, `Host: ${host}`]
   if (protocol === 'websocket') lines.push(...handshake)
   for (const [name, value] of headers) lines.push(`${name}: ${value}`)
+  if (asked.body !== undefined) lines.push(`content-length: ${Buffer.byteLength(asked.body)}`)
   const client = rawClient(null, running.port, () => method === 'HEAD')
   client.send(`${lines.join('\r\n')}\r\n\r\n${bodyOf(asked)}`)
   const { status, headers: answered, body } = await client.next()
@@ -197,6 +208,10 @@ async function liveCall(running: RunningGateway, asked: Asked): Promise<Verdict>
 
 function allowed(status: number | null): Verdict {
   return { verdict: 'allow', status, grpcStatus: null, reason: null }
+}
+
+function json(value: unknown): string {
+  return JSON.stringify(value)
 }
 
 async function tokens(t: Test, issuer: Awaited<ReturnType<typeof localIssuer>>): Promise<string[]> {
@@ -401,7 +416,37 @@ function requests(credentials: readonly string[]): fc.Arbitrary<Asked> {
       )
       .map(lists => lists.flat())
   })
+  const pay = fc.record({
+    protocol: fc.constant<Protocol>('http'),
+    method: fc.constantFrom('POST', 'PUT', 'GET', 'HEAD'),
+    target: fc.constant('/pay'),
+    host: fc.constant('api.example.com'),
+    headers: fc
+      .tuple(
+        common,
+        maybe('content-type', fc.constantFrom('application/json', 'application/json', 'text/plain'), 30),
+        maybe('content-encoding', fc.constant('gzip'), 0.3)
+      )
+      .map(lists => lists.flat()),
+    body: fc.oneof(
+      { weight: 4, arbitrary: fc.record({ amount: fc.constantFrom(1, 999, 1000, '1') }).map(json) },
+      { weight: 1, arbitrary: fc.jsonValue({ maxDepth: 2 }).map(json) },
+      {
+        weight: 3,
+        arbitrary: fc.constantFrom(
+          '',
+          'null',
+          '{"amount":1,"amount":2}',
+          '{"amount":1',
+          '{"amount":1e999}',
+          `{"amount":1,"a":"${'x'.repeat(1024)}"}`,
+          `{"amount":1,"a":"${'x'.repeat(2048)}"}`
+        )
+      }
+    )
+  })
   return fc.oneof(
+    { weight: 2, arbitrary: pay },
     { weight: 5, arbitrary: http },
     { weight: 2, arbitrary: webSocket },
     { weight: 2, arbitrary: grpc }

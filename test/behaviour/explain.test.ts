@@ -283,6 +283,52 @@ t.test('GET asks with a query, but not with a credential; bad questions are 400'
   }
 })
 
+t.test('a policy that decides by the body is explained with it, and says so without', async t => {
+  const { url } = await echo(t)
+  const running = await buildGateway(
+    t,
+    `upstreams: { backend: { url: "${url}" } }
+routes:
+  pay:
+    match: { path: /pay }
+    public: true
+    upstream: backend
+    plugins: [{ authorize: { body: { maxSize: 1Ki }, allow: '!has(request.body) || request.body.amount < 1000' } }]
+`
+  )
+  const pay = { method: 'POST', target: '/pay', headers: ['content-type: application/json'] }
+  const asked = async (more: object) => (await ask(running, { ...pay, ...more })).body
+  t.match(await asked({ body: '{"amount":1}' }), { verdict: 'allow', steps: [{ verdict: 'pass' }] })
+  t.match(await asked({ body: '{"amount":1000}' }), { verdict: 'deny', status: 403, reason: 'policy.denied' })
+  t.match(await asked({ body: '{"amount":1' }), { verdict: 'deny', status: 400, reason: 'request.malformed' })
+  t.match(await asked({ body: '{"amount":1}', headers: [] }), { verdict: 'deny', status: 415 })
+  t.match(await asked({ body: 'x'.repeat(1025) }), { verdict: 'deny', status: 413, reason: 'protocol.size' })
+  t.match(await asked({}), { verdict: 'allow' })
+  const announced = { headers: [...pay.headers, 'content-length: 12'] }
+  const steps = [
+    { plugin: 'authorize', verdict: 'deny', detail: 'it depends on the body, which is not here' }
+  ]
+  t.match(await asked(announced), { verdict: 'deny', status: 403, reason: 'policy.error', steps })
+  t.match(await asked({ headers: [...pay.headers, 'content-length: 2000'] }), { status: 413 })
+  t.match(await asked({ headers: ['content-length: 12'] }), { status: 415 })
+  t.notMatch(JSON.stringify(await asked({ body: '{"amount":1,"a":"s3cret"}' })), /s3cret/)
+  for (const bad of [
+    { ...pay, ...announced, body: '{}' },
+    { ...pay, headers: ['Transfer-Encoding: chunked'], body: '{}' },
+    { ...pay, body: { amount: 1 } },
+    { ...pay, protocol: 'grpc', body: '{}' }
+  ])
+    t.equal((await ask(running, bad)).status, 400, JSON.stringify(bad))
+  const inUrl = await fetch(`${running.admin}/explain?method=POST&target=/pay&body=%7B%7D`)
+  t.equal(inUrl.status, 400)
+  const [config, body] = [running.config, `${running.config}.json`]
+  await writeFile(body, '{"amount":1000}')
+  const explain = (...args: string[]) =>
+    run(['explain', '--config', config, '--header', pay.headers[0] as string, ...args, 'POST', '/pay'])
+  t.match(await explain('--body', body), { code: 1, stdout: /^deny: 403 policy\.denied \(/ })
+  t.match(await explain('--body', `${body}.no`), { code: 64, stdout: '', stderr: /body cannot be read/ })
+})
+
 t.test('who asks is told, but neither the token nor the signed identity; own paths are answered', async t => {
   const { url } = await echo(t)
   const issuer = await localIssuer(t)

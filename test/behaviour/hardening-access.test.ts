@@ -1,14 +1,6 @@
-import { createHmac } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { type Echo, echoUpstream } from '../fixtures/echo.ts'
-import {
-  base64url,
-  goodClaims,
-  type LocalIssuer,
-  localIssuer,
-  makeKey,
-  signTexts
-} from '../fixtures/issuer.ts'
+import { goodClaims, type LocalIssuer, localIssuer, makeKey, signTexts } from '../fixtures/issuer.ts'
 import { type Frame, rawClient } from '../fixtures/raw.ts'
 import { buildGateway, type RunningGateway } from '../helper.ts'
 
@@ -51,74 +43,12 @@ function get(headers: string, line = 'GET /orders/7'): string {
   return `${line} HTTP/1.1\r\nHost: api.example.com\r\n${headers}\r\n`
 }
 
-t.test('a bad token is 401 with a challenge, whatever is bad about it', async t => {
-  const { issuer, send, echo } = await guarded(t, 'jwt: { issuer: corp }'.replace(/^(.*)$/, '{ $1 }'))
-  const good = await issuer.sign()
-  t.equal((await send(get(`Authorization: Bearer ${good}\r\n`))).status, 200)
-  t.match(echo.requests.at(-1)!.head, /x-forwarded-user: alice/)
-  echo.requests.length = 0
-  const [head = '', body = '', signature = ''] = good.split('.')
-  const [ec, rsa] = issuer.keys as [(typeof issuer.keys)[0], (typeof issuer.keys)[0]]
-  const pem = rsa.publicKey.export({ type: 'spki', format: 'pem' }) as string
-  const hmacInput = `${base64url(JSON.stringify({ alg: 'HS256', kid: 'rsa' }))}.${body}`
-  const now = Math.floor(Date.now() / 1000)
-  const unsigned = (alg: string) => `${base64url(JSON.stringify({ alg, kid: 'ec' }))}.${body}.`
-  const text = JSON.stringify(goodClaims(issuer))
-  const header = JSON.stringify({ alg: 'ES256', kid: 'ec' })
-  const tokens: Record<string, string> = {
-    'no token': '',
-    'alg none': unsigned('none'),
-    'alg NONE with a signature': `${unsigned('NONE')}${signature}`,
-    'HMAC with the public key': `${hmacInput}.${createHmac('sha256', pem).update(hmacInput).digest('base64url')}`,
-    'an algorithm that is not pinned': await issuer.sign({}, {}, makeKey('ES384', 'ec')),
-    'a key of its own': await issuer.sign(
-      {},
-      { jwk: ec.jwk, jku: 'http://127.0.0.1:1/' },
-      makeKey('ES256', 'ec')
-    ),
-    'a kid of another key': await issuer.sign({}, { kid: 'rsa' }),
-    'an unknown kid': await issuer.sign({}, { kid: '../../dev/null' }),
-    'no exp': await issuer.sign({ exp: undefined }),
-    'exp as a text': await issuer.sign({ exp: String(now + 60) }),
-    'exp in the past': await issuer.sign({ exp: now - 60 }),
-    'nbf in the future': await issuer.sign({ nbf: now + 600 }),
-    'iat in the future': await issuer.sign({ iat: now + 600 }),
-    'no aud': await issuer.sign({ aud: undefined }),
-    'another aud': await issuer.sign({ aud: 'orders-api-2' }),
-    'iss with a slash': await issuer.sign({ iss: `${issuer.url}/` }),
-    'an ID token': await issuer.sign({ nonce: 'n' }, { typ: 'JWT' }),
-    'a logout token': await issuer.sign({ events: {} }, { typ: 'logout+jwt' }),
-    'an unknown crit': await issuer.sign({}, { crit: ['b64'], b64: true }).catch(() => unsigned('ES256')),
-    'five segments': `${good}.a.b`,
-    padding: `${good}=`,
-    'a doubled claim': signTexts(header, text.replace('{', '{"sub":"root",'), ec),
-    '__proto__ in place of claims': signTexts(header, `{"__proto__":${text}}`, ec),
-    'another payload': `${head}.${base64url(text.replace('alice', 'root'))}.${signature}`,
-    'over 16 KiB': await issuer.sign({ padding: 'x'.repeat(13_000) })
-  }
-  for (const [name, token] of Object.entries(tokens)) {
-    const { status, headers } = await send(get(token === '' ? '' : `Authorization: Bearer ${token}\r\n`))
-    if (token.length > 15_000) t.ok(status === 401 || status === 431, name)
-    else {
-      t.equal(status, 401, name)
-      t.match(headers['www-authenticate']!, /^Bearer /, name)
-    }
-  }
-  t.strictSame(echo.requests, [], 'nothing went upstream')
-  t.strictSame(issuer.asked.other, [])
-})
-
-t.test('a token elsewhere, twice or in another scheme is none', async t => {
+t.test('a token elsewhere is none, and none that the connection takes away', async t => {
   const { issuer, send, echo } = await guarded(t, '{ jwt: { issuer: corp } }')
   const token = await issuer.sign()
   await send(get(`Authorization: Bearer ${token}\r\n`))
   echo.requests.length = 0
   const rows: [string, number][] = [
-    [get(`Authorization: Bearer ${token}\r\nAuthorization: Bearer ${token}\r\n`), 400],
-    [get(`Authorization: Bearer x\r\nauthorization: Bearer ${token}\r\n`), 400],
-    [get(`Authorization: Bearer  ${token}\r\n`), 401],
-    [get(`Authorization: Basic ${token}\r\n`), 401],
-    [get(`Authorization: ${token}\r\n`), 401],
     [get(`Authorization: Bearer ${token}\r\nConnection: authorization\r\n`), 400],
     [get(`X-Authorization: Bearer ${token}\r\nCookie: access_token=${token}\r\n`), 401],
     [get('', `GET /orders/7?access_token=${token}`), 401]

@@ -1,9 +1,14 @@
-import { chmod, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises'
+import { chmod, chown, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
+import { digestOfKey, idOfKey } from '../../plugins/api-key/key.ts'
+import { parseKeyFile } from '../../plugins/api-key/key-file.ts'
+import { addKey } from '../../src/command/keys.ts'
 import { temporaryFolder } from '../fixtures/certificates.ts'
 import { run } from '../fixtures/program.ts'
+
+const isRoot = process.getuid?.() === 0
 
 t.test('keys add makes the file for its owner alone, prints the key once and keeps no key', async t => {
   const folder = await temporaryFolder(t)
@@ -71,6 +76,7 @@ t.test('what cannot be an entry is refused before anything is written', async t 
     [['--owner', 'ann', '--scopes', 'a,'], 2, /scopes {2}is no list/],
     [['--owner', 'ann', '--expires', '2027-02-31'], 2, /expires {2}is no date/],
     [['--owner', 'ann', '--expires', 'soon'], 2, /expires {2}is no date/],
+    [['--owner', 'ann', '--expires', '2026-01-01'], 2, /expires {2}is over: nobody could use the key/],
     [[], 64, /--owner/]
   ]
   for (const [args, code, said] of rows) {
@@ -79,3 +85,72 @@ t.test('what cannot be an entry is refused before anything is written', async t 
   }
   t.same(await readdir(folder), [])
 })
+
+t.test('of many who add at once, each has a key of the file or hears that it has none', async t => {
+  const file = join(await temporaryFolder(t), 'keys.yaml')
+  const added = await Promise.allSettled(
+    Array.from({ length: 20 }, (_, n) => addKey({ file, owner: `team ${n}` }))
+  )
+  const made = added.filter(one => one.status === 'fulfilled').map(({ value }) => value)
+  const keys = parseKeyFile(await readFile(file, 'utf8'), file)
+  t.ok(made.length > 0)
+  t.equal(keys.size, made.length)
+  for (const key of made) t.same(keys.get(idOfKey(key) ?? '')?.digest, digestOfKey(key))
+  for (const one of added) if (one.status === 'rejected') t.match(one.reason.message, /is at work/)
+  t.same(await readdir(join(file, '..')), ['keys.yaml'])
+})
+
+t.test('an owner is the text that was said, whatever YAML would make of it', async t => {
+  const file = join(await temporaryFolder(t), 'keys.yaml')
+  const owners = [
+    'null',
+    '~',
+    'yes',
+    '007',
+    '1e3',
+    '2027-01-31',
+    '!!str a',
+    '&a',
+    '*a',
+    '- a',
+    'a: b',
+    'a #b',
+    '{a}'
+  ]
+  const more = [
+    '[a]',
+    '"a',
+    "'a'",
+    '`a',
+    '%a',
+    '@a',
+    '|',
+    '>',
+    '? a',
+    '\\n',
+    '$(a)',
+    'Jörg',
+    '数',
+    '__proto__',
+    'a, b'
+  ]
+  for (const owner of [...owners, ...more]) {
+    const key = await addKey({ file, owner, groups: [owner] })
+    const stored = parseKeyFile(await readFile(file, 'utf8'), file).get(idOfKey(key) ?? '')
+    t.match(stored?.identity, { subject: owner, groups: [owner] }, owner)
+  }
+})
+
+t.test(
+  'whoever adds a key, the file stays with its owner',
+  isRoot ? {} : { skip: 'only root gives files away' },
+  async t => {
+    const file = join(await temporaryFolder(t), 'keys.yaml')
+    await addKey({ file, owner: 'ann' })
+    await chmod(file, 0o640)
+    await chown(file, 12_345, 23_456)
+    await addKey({ file, owner: 'bob' })
+    const { uid, gid, mode } = await stat(file)
+    t.same([uid, gid, mode & 0o777], [12_345, 23_456, 0o640])
+  }
+)

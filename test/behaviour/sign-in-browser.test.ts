@@ -6,7 +6,9 @@ import { join } from 'node:path'
 import t from 'tap'
 import { skipWithoutBrowser } from '../fixtures/chromium.ts'
 import { openTab, type Tab } from '../fixtures/chromium-tab.ts'
+import { hostileReturnUrls } from '../fixtures/return-urls.ts'
 import { ahead, signInGateway } from '../fixtures/sign-in.ts'
+import { echo } from '../helper.ts'
 
 /** SCREENSHOTS=FOLDER keeps what the pages look like, for people. */
 async function keepScreenshot(tab: Tab, name: string): Promise<void> {
@@ -79,5 +81,22 @@ t.test(
     await tab.goto(`${url}/again`)
     t.match(await tab.evaluate('document.body.textContent'), 'Signing in is not possible at the moment')
     await keepScreenshot(tab, 'unavailable')
+  }
+)
+
+t.test(
+  'in a real browser: no return URL leads away, however a browser reads it',
+  { skip: skipWithoutBrowser },
+  async t => {
+    const { url: upstream } = await echo(t)
+    const { url, issuer } = await signInGateway(t, upstream)
+    const tab = await openTab(t)
+    // Those that browsers read in their own way: slashes of both kinds, white space, schemes.
+    const tricky = hostileReturnUrls.filter(each => /\\|\s|^\/\/|^\w+:/.test(each))
+    for (const hostile of tricky) {
+      await tab.goto(`${url}/oauth2/sign-in?return_to=${encodeURIComponent(hostile.toWellFormed())}`)
+      t.equal(await tab.evaluate('location.href'), `${url}/`, `row ${hostileReturnUrls.indexOf(hostile)}`)
+    }
+    t.equal(issuer.asked.authorization_code, tricky.length, 'each one through a sign-in')
   }
 )

@@ -16,6 +16,11 @@ function isRefused(t: Test, page: Visit, what: string): void {
   t.equal(page.status, 400, what)
   t.match(page.headers['content-type'], 'text/html')
   t.match(page.body, 'The sign-in could not be completed')
+  t.equal(
+    page.headers['referrer-policy'],
+    'no-referrer',
+    'the code goes no further with the link to try again'
+  )
   t.notOk(
     [page.headers['set-cookie'] ?? []].flat().some(line => /^sallyport=/.test(line)),
     'no session'
@@ -151,6 +156,58 @@ t.test('an issuer that sends people to another one gets no code of that one', as
   await isWell(t, gateway)
 })
 
+t.test('an issuer that does not say who answers has a way back of its own beside another one', async t => {
+  const upstream = await echoUpstream(t)
+  const silent = await personalIssuer(t)
+  const gateway = await signInGateway(t, upstream.url, {
+    issuers: () => issuerYaml('silent', silent.url),
+    routes: `  a: { match: { hosts: [127.0.0.1], path: /a/* }, upstream: backend, plugins: [oidc: { issuer: corp }] }
+  b: { match: { hosts: [127.0.0.1], path: /b/* }, upstream: backend, plugins: [oidc: { issuer: silent }] }
+  good: { match: { hosts: [127.0.0.1], path: /good }, upstream: backend, plugins: [oidc: { issuer: corp }] }
+`
+  })
+  const { url, issuer } = gateway
+  await silent.serve([url])
+  const discovery = '/.well-known/openid-configuration'
+  const metadata = (await (await fetch(silent.url + discovery)).json()) as object
+  const saying = JSON.stringify({ ...metadata, authorization_response_iss_parameter_supported: undefined })
+  let forwards = false
+  silent.before = (request, response) => {
+    if (request.url === discovery) response.writeHead(200, { 'content-type': 'application/json' }).end(saying)
+    else if (forwards && request.url?.startsWith('/auth?')) {
+      const location = `${issuer.url}${request.url}`
+      response.writeHead(302, { location: location.replace('%2Fcallback%2Fsilent', '%2Fcallback') }).end()
+    } else return false
+    return true
+  }
+  const rows: [string, string, string, number][] = [
+    ['its own', '/b/1', '/oauth2/callback/silent', 200],
+    ['that of all', '/b/1', '/oauth2/callback', 400],
+    ['that of another', '/b/1', '/oauth2/callback/corp', 400],
+    ['its own, otherwise spelled', '/b/1', '/oauth2/callback/Silent', 404],
+    ['its own, for the answer of another that is silent too', '/a/1', '/oauth2/callback/silent', 400],
+    ['that of all, for another that is silent too', '/a/1', '/oauth2/callback', 400],
+    ['a name of its own, where it should say who answers', '/a/1', '/oauth2/callback/corp', 400]
+  ]
+  for (const [what, page, path, status] of rows) {
+    const browser = new Browser()
+    const back = await almostBack(browser, url, page)
+    t.equal(back.pathname, page === '/b/1' ? '/oauth2/callback/silent' : '/oauth2/callback')
+    back.searchParams.delete('iss')
+    back.pathname = path
+    t.equal((await browser.open(back.href)).status, status, what)
+  }
+  forwards = true
+  const asked = silent.asked.token
+  const browser = new Browser()
+  const back = await almostBack(browser, url, '/b/1')
+  t.equal(back.pathname, '/oauth2/callback', 'the answer of the one that it has passed the person on to')
+  back.searchParams.delete('iss')
+  isRefused(t, await browser.open(back.href), 'without a word of who answers')
+  t.equal(silent.asked.token, asked, 'it never sees the code')
+  await isWell(t, gateway)
+})
+
 t.test('ID tokens that do not fit are refused', async t => {
   const upstream = await echoUpstream(t)
   const gateway = await signInGateway(t, upstream.url)
@@ -207,6 +264,12 @@ t.test('cookies that nobody was given let nobody in', async t => {
     ['endless', `sallyport=${'a'.repeat(8000)}`, 401],
     ['beside another one', `sallyport=${good}; sallyport=${good}`, 400],
     ['behind one of an attacker', `sallyport=evil; sallyport=${good}`, 400],
+    ['of another host of the domain, behind a space of Unicode', `\u00a0sallyport=${good}`, 401],
+    ['in front of a space of Unicode', `sallyport\u00a0=${good}`, 401],
+    ['in quotes', `sallyport="${good}"`, 401],
+    ['in the value of another one', `a="b; sallyport=${good}"`, 401],
+    ['without a name of its own', `=sallyport=${good}`, 401],
+    ['in the words of RFC 2965', `$Version=1, sallyport=${good}`, 401],
     ['as it is', `a=b; sallyport=${good}`, 200]
   ]
   for (const [what, cookie, status] of rows)
@@ -236,11 +299,16 @@ t.test('no return URL leads away from this host, and none breaks anything', asyn
   const gateway = await signInGateway(t, upstream.url)
   const { url } = gateway
   const browser = new Browser()
+  t.ok(new Set(hostileReturnUrls).size >= 60, `${hostileReturnUrls.length} return URLs`)
   for (const [row, hostile] of hostileReturnUrls.entries()) {
     const start = `${url}/oauth2/sign-in?return_to=${encodeURIComponent(hostile.toWellFormed())}`
     const found = await browser.open(start)
     t.equal(found.url, `${url}/`, `row ${row}`)
     t.equal(found.status, 200)
+    // From the query into the sign-in that is under way, and from there into the Location of the callback.
+    const origins = new Set(found.way.map(each => new URL(each).origin))
+    t.same(origins, new Set([url, gateway.issuer.url]), 'nobody else was on the way')
+    t.match(found.way.at(-2), `${url}/oauth2/callback?`, 'through a sign-in')
   }
   t.equal(
     (await browser.open(`${url}/oauth2/sign-in?return_to=${encodeURIComponent('/a?b=c')}`)).url,
@@ -282,4 +350,12 @@ t.test('many tabs that are never finished do not fill the header of a browser', 
     await browser.open(`${url}/a`, { until: () => true })
     t.ok((browser.cookies.get('127.0.0.1')?.size ?? 0) <= 9)
   }
+})
+
+t.test('cookies with names that nobody can write are no obstacle to a sign-in', async t => {
+  const { url } = await signInGateway(t, 'http://127.0.0.1:9')
+  const names = Array.from({ length: 12 }, (_, index) => `sallyport-sign-in-\u00e9 ${index}`)
+  const headers = { cookie: names.map(name => `${name}=1`).join('; ') }
+  const away = await new Browser().open(`${url}/a`, { headers, until: () => true })
+  t.equal(away.status, 302)
 })

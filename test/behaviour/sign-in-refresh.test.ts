@@ -1,6 +1,8 @@
+import { SignJWT } from 'jose'
 import t, { type Test } from 'tap'
 import { Browser } from '../fixtures/browser.ts'
 import { echoUpstream } from '../fixtures/echo.ts'
+import { makeKey, type SigningKey } from '../fixtures/issuer.ts'
 import { ahead, type SignInGateway, signInGateway } from '../fixtures/sign-in.ts'
 
 interface SignedIn extends SignInGateway {
@@ -65,6 +67,24 @@ t.test('what the issuer says of a person changes with a refresh', async t => {
   await browser.call(`${url}/a`)
   const groups = upstream.requests.map(({ headers }) => Object.fromEntries(headers)['x-forwarded-groups'])
   t.same(groups, ['admins', 'auditors'])
+})
+
+t.test('what the issuer no longer says of a person no longer holds', async t => {
+  const upstream = await echoUpstream(t)
+  const { url, issuer } = await signInGateway(t, upstream.url)
+  issuer.tokenLife = 100
+  const browser = new Browser()
+  await browser.open(`${url}/a`)
+  // As Keycloak answers for somebody who has left the last group.
+  issuer.userInfo = { sub: 'ada', email: 'ada@example.com' }
+  ahead(t, 101)
+  await browser.call(`${url}/a`)
+  const seen = upstream.requests.map(({ headers }) => Object.fromEntries(headers))
+  t.same(
+    seen.map(headers => headers['x-forwarded-groups']),
+    ['admins', undefined]
+  )
+  t.equal(seen.at(-1)?.['x-forwarded-email'], 'ada@example.com')
 })
 
 t.test('new tokens are kept when the issuer does not say more of the person just then', async t => {
@@ -152,4 +172,73 @@ t.test('tokens of another person end the session', async t => {
   issuer.userInfo = { sub: 'eve' }
   ahead(t, 101)
   t.equal(await status(), 401)
+})
+
+t.test('a refresh that brings an ID token which does not fit ends the session', async t => {
+  const upstream = await echoUpstream(t)
+  const { url, issuer } = await signInGateway(t, upstream.url)
+  issuer.tokenLife = 100
+  const key = makeKey('ES256', 'new')
+  const stranger = makeKey('ES256', 'new')
+  const rsa = makeKey('RS256', 'rsa')
+  const { keys } = (await (await fetch(`${issuer.url}/jwks`)).json()) as { keys: object[] }
+  const rows: [string, Record<string, unknown> | null, number, SigningKey?][] = [
+    ['none', null, 200],
+    ['one of a key that is new', {}, 200],
+    ['for several, for us in the first place', { aud: ['gateway', 'other'], azp: 'gateway' }, 200],
+    ['of another person', { sub: 'eve' }, 401],
+    ['of nobody', { sub: undefined }, 401],
+    ['of another issuer', { iss: 'https://evil.example' }, 401],
+    ['of the issuer with a slash', { iss: `${issuer.url}/` }, 401],
+    ['for another client', { aud: 'other' }, 401],
+    ['for several, for another in the first place', { aud: ['gateway', 'other'], azp: 'other' }, 401],
+    ['for several, for nobody in the first place', { aud: ['gateway', 'other'] }, 401],
+    ['expired', { exp: -300 }, 401],
+    ['without an end', { exp: undefined }, 401],
+    ['without a beginning', { iat: undefined }, 401],
+    ['of the future', { nbf: 3000 }, 401],
+    ['signed by a stranger', {}, 401, stranger],
+    ['of another algorithm', {}, 401, rsa]
+  ]
+  for (const [what, changes, expected, signer = key] of rows) {
+    issuer.before = null
+    issuer.userInfo = null
+    const browser = new Browser()
+    t.equal((await browser.open(`${url}/a`)).status, 200)
+    ahead(t, 101)
+    const now = Math.floor(Date.now() / 1000)
+    const claims: Record<string, unknown> = {
+      iss: issuer.url,
+      aud: 'gateway',
+      sub: 'ada',
+      iat: now,
+      exp: now + 100,
+      ...changes
+    }
+    for (const name of ['exp', 'nbf'])
+      if (typeof changes?.[name] === 'number') claims[name] = now + changes[name]
+    const idToken = await new SignJWT(JSON.parse(JSON.stringify(claims)))
+      .setProtectedHeader({ alg: signer.algorithm, kid: String(signer.jwk.kid) })
+      .sign(signer.privateKey)
+    issuer.userInfo = { sub: 'ada' }
+    issuer.before = (request, response) => {
+      const answers: Record<string, object> = {
+        '/jwks': { keys: [...keys, key.jwk, rsa.jwk] },
+        '/token': {
+          access_token: 'a',
+          token_type: 'Bearer',
+          expires_in: 100,
+          refresh_token: 'b',
+          ...(changes && { id_token: idToken })
+        }
+      }
+      const answer = answers[request.url ?? '']
+      if (answer === undefined) return false
+      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(answer))
+      return true
+    }
+    t.equal((await browser.call(`${url}/a`)).status, expected, what)
+    issuer.before = null
+    t.equal((await browser.call(`${url}/a`)).status, expected, `${what}, afterwards`)
+  }
 })

@@ -78,8 +78,11 @@ t.test('only a person who opens a page is sent away; everything else gets 401', 
     t.equal(found.status, status, what)
     if (status === 401) {
       t.match(found.headers['www-authenticate'], /^Cookie /)
-      if (method !== 'HEAD')
-        t.match(JSON.parse(found.body), { reason: 'token.missing', code: 'SP_TOKEN_MISSING' })
+      if (method === 'HEAD') continue
+      // A person who has sent a form reads a page.
+      if (what.startsWith('a form'))
+        t.match(found.body, 'href="/oauth2/sign-in?return_to=%2F&amp;issuer=corp"')
+      else t.match(JSON.parse(found.body), { reason: 'token.missing', code: 'SP_TOKEN_MISSING' })
     }
   }
   const denied =
@@ -191,6 +194,7 @@ t.test('people and programs share a route: a key decides where there is one', as
     'key.mjs': `export default {
       phase: 'authenticate', schema: { type: 'object', properties: {}, additionalProperties: false },
       carries: () => request => request.headers['x-key'] !== undefined,
+      challenge: 'Key realm="shop"',
       register: route => route.addHook('onRequest', async () => route.gateway.deny('token.invalid'))
     }`
   })
@@ -205,6 +209,14 @@ t.test('people and programs share a route: a key decides where there is one', as
   const browser = new Browser()
   t.equal((await browser.open(`${url}/a`)).status, 200, 'a person is invited')
   t.equal((await browser.call(`${url}/a`)).status, 200)
+  const nothing = await new Browser().call(`${url}/a`)
+  t.equal(nothing.status, 401)
+  t.match(
+    nothing.headers.get('www-authenticate'),
+    /^Key realm="shop", Cookie realm="sallyport"/,
+    'a program hears of both'
+  )
+  t.match(await nothing.json(), { reason: 'token.missing' })
   const bad = await browser.call(`${url}/a`, { 'x-key': 'nonsense' })
   t.equal(bad.status, 401, 'a bad key does not fall through to the session')
   t.match(await bad.json(), { reason: 'token.invalid' })

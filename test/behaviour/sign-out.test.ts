@@ -1,11 +1,11 @@
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
-import { mock } from 'node:test'
 import t, { type Test } from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
 import { Browser, type Visit } from '../fixtures/browser.ts'
 import { echoUpstream } from '../fixtures/echo.ts'
 import { type SignInGateway, signInGateway } from '../fixtures/sign-in.ts'
+import { movedTime } from '../fixtures/watch-time.ts'
 
 interface SignedIn extends SignInGateway {
   readonly browser: Browser
@@ -131,14 +131,14 @@ t.test('a sign-out closes the WebSockets of the session, and no others', async t
   await once(service, 'listening')
   t.teardown(() => service.close())
   const pages = await echoUpstream(t)
+  const { time, advance } = movedTime()
   const { url } = await signInGateway(t, pages.url, {
+    options: { time },
     upstreams: `\n  live: { url: "http://127.0.0.1:${(service.address() as AddressInfo).port}" }`,
     routes: `  pages: { match: { hosts: [127.0.0.1], path: /* }, upstream: backend, plugins: [oidc: { issuer: corp }] }
   live: { match: { hosts: [127.0.0.1], path: /live, protocol: websocket }, upstream: live, plugins: [oidc: { issuer: corp }] }
 `
   })
-  mock.timers.enable({ apis: ['setInterval'] })
-  t.teardown(() => mock.timers.reset())
   async function opened(): Promise<{ browser: Browser; socket: WebSocket }> {
     const browser = new Browser()
     await browser.open(`${url}/a`)
@@ -150,12 +150,12 @@ t.test('a sign-out closes the WebSockets of the session, and no others', async t
   }
   const leaving = await opened()
   const staying = await opened()
-  mock.timers.tick(10_000)
+  advance(10_000)
   const page = await leaving.browser.open(`${url}/oauth2/sign-out`)
   await signOut(leaving.browser, url, tokenOn(page))
   t.equal(leaving.socket.readyState, WebSocket.OPEN)
   const closed = once(leaving.socket, 'close')
-  mock.timers.tick(10_000)
+  advance(5000)
   const [code] = await closed
   t.equal(code, 1008)
   t.equal(staying.socket.readyState, WebSocket.OPEN)

@@ -2,9 +2,12 @@ import { generateKeyPairSync } from 'node:crypto'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createRemoteJWKSet, decodeProtectedHeader, type JWTPayload, jwtVerify } from 'jose'
+import { createRemoteJWKSet, decodeJwt, decodeProtectedHeader, type JWTPayload, jwtVerify } from 'jose'
 import t, { type Test } from 'tap'
+import { readSigningKeys } from '../../src/signed-identity/keys.ts'
+import { IdentitySigner } from '../../src/signed-identity/signer.ts'
 import { localIssuer } from '../fixtures/issuer.ts'
+import { identity } from '../fixtures/route.ts'
 import { buildGateway, echo } from '../helper.ts'
 
 const externalUrl = 'https://api.example.com'
@@ -14,6 +17,16 @@ function privateKey(curve = 'P-256'): string {
     type: 'pkcs8',
     format: 'pem'
   }) as string
+}
+
+function encryptedKey(type: 'pkcs8' | 'sec1'): string {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  return privateKey.export({ type, format: 'pem', cipher: 'aes-128-cbc', passphrase: 'canary' }) as string
+}
+
+function publicKey(): string {
+  const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  return publicKey.export({ type: 'spki', format: 'pem' }) as string
 }
 
 async function keyFile(t: Test, text: string): Promise<string> {
@@ -37,6 +50,10 @@ upstreams: { orders: { url: "${url}" }, reports: { url: "${url}" } }
 routes:
   orders: { match: { path: /orders/* }, upstream: orders, plugins: [{ jwt: { issuer: corp } }] }
   reports: { match: { path: /reports/* }, upstream: reports, plugins: [{ jwt: { issuer: corp } }] }
+  both:
+    match: { path: /both/* }
+    upstreams: [{ name: orders, weight: 1 }, { name: reports, weight: 1 }]
+    plugins: [{ jwt: { issuer: corp } }]
   open: { match: { path: /open/* }, public: true, upstream: orders }
   rest: { match: { hosts: [api.example.com], path: /* }, public: true, upstream: orders }
 `
@@ -78,6 +95,8 @@ t.test('an upstream can verify who a request is from with what the gateway publi
   t.equal((claims.exp as number) - (claims.iat as number), 60)
   await t.rejects(verify(identity, 'reports'), 'what was signed for one upstream is nothing to another')
   await verify((await received('/reports/1')) as string, 'reports')
+  await verify((await received('/both/1')) as string, 'orders')
+  await verify((await received('/both/2')) as string, 'reports')
 
   const answer = await fetch(jwks)
   t.match(answer.headers.get('content-type'), /^application\/jwk-set\+json/)
@@ -138,6 +157,11 @@ t.test('a key that cannot sign is refused at its line, and nothing of it is show
       /not EC P-256/
     ],
     ['a damaged key', privateKey().replace(/\n.{20}/, '\ncanarycanarycanarycan'), /cannot be read/],
+    ['an encrypted key', encryptedKey('pkcs8'), /cannot be read: it is damaged, encrypted or none/],
+    ['an encrypted key of old', encryptedKey('sec1'), /cannot be read/],
+    ['a second one that is encrypted', privateKey() + encryptedKey('sec1'), /cannot be read/],
+    ['a second one without an end', privateKey() + privateKey().slice(0, -20), /cannot be read/],
+    ['a public key', publicKey(), /cannot be read/],
     ['a second one that is bad', `${privateKey()}${privateKey('P-521')}`, /not EC P-256/]
   ]
   for (const [name, text, problem] of rows) {
@@ -154,4 +178,25 @@ t.test('a key that cannot sign is refused at its line, and nothing of it is show
 t.test('one signature serves many requests', async t => {
   const { received } = await signing(t)
   t.equal(await received('/orders/1'), await received('/orders/2'))
+})
+
+t.test('keys are taken in the forms that OpenSSL writes them', async t => {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const sec1 = privateKey.export({ type: 'sec1', format: 'pem' }) as string
+  const parameters = '-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n'
+  for (const text of [sec1, parameters + sec1, `the key of 2026\n${parameters}${sec1}\n`]) {
+    const { received, verify } = await signing(t, text)
+    await verify((await received('/orders/1')) as string, 'orders')
+  }
+})
+
+t.test('however many names an issuer gives somebody, the header has an end', async t => {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const [key] = await readSigningKeys(privateKey.export({ type: 'pkcs8', format: 'pem' }) as string)
+  const many = Array.from({ length: 5000 }, (_, n) => `name-${n}`)
+  const signer = await IdentitySigner.create(key, externalUrl)
+  const token = signer.for('orders')(identity({ scopes: many, groups: many, roles: many }))
+  t.ok(token.length < 20_000, String(token.length))
+  const { scope, groups, roles } = decodeJwt(token) as { scope: string; groups: string[]; roles: string[] }
+  for (const names of [scope.split(' '), groups, roles]) t.same(names, many.slice(0, names.length))
 })

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import { close, ping, RawClient, text } from '../fixtures/frames.ts'
 import { plugin, pluginsFolder } from '../fixtures/proxying.ts'
+import { movedTime } from '../fixtures/watch-time.ts'
 import { closing, echoes, openSocket, socketGateway, socketUpstream } from '../fixtures/web-sockets.ts'
 import { buildGateway, withListeners } from '../helper.ts'
 
@@ -548,9 +549,14 @@ routes:
   all: { match: { path: /*, protocol: websocket }, upstream: backend, plugins: [identify: { ms: ${ms} }] }
 `
   const plugins = await pluginsFolder(t, files)
-  const short = await buildGateway(t, yaml(300), { plugins })
+  const { time, advance } = movedTime()
+  const short = await buildGateway(t, yaml(7000), { plugins, time })
   const client = new RawClient(t, short.port)
   await client.open()
+  advance(6000)
+  client.send(text('x'))
+  await client.got(1)
+  advance(2000)
   t.equal(await client.closeCode(), 1008)
 
   // Over 24.8 days a timer of Node would fire at once.

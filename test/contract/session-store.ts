@@ -1,5 +1,6 @@
 import type { Test } from 'tap'
 import type { PendingSignIn, SessionRecord, SessionStore } from '../../src/session/contract.ts'
+import { handleOf } from '../../src/session/handle.ts'
 
 export interface StoreUnderTest {
   readonly store: SessionStore
@@ -15,6 +16,7 @@ const signIn: PendingSignIn = {
   nonce: 'nonce',
   verifier: 'verifier',
   origin: 'https://a.example.com',
+  callback: '/oauth2/callback',
   returnTo: '/deep?link'
 }
 
@@ -104,23 +106,75 @@ export function sessionStoreContract(t: Test, make: (t: Test) => Promise<StoreUn
     }
   )
 
-  t.test('those that are alive are listed, as many as are asked for', async t => {
+  t.test('those that are alive are listed by their handles, as many as are asked for', async t => {
     const { store, record, pass } = await withStore(t)
     await store.set('old', record())
     await pass(3001)
-    await store.set('a', record())
+    const a = record()
+    await store.set('a', a)
     await store.set('b', record({ subject: 'bob' }))
-    const ids = async (limit: number) => (await store.list(limit)).map(({ id }) => id).sort()
-    t.same(await ids(10), ['a', 'b'])
-    t.equal((await ids(1)).length, 1)
+    const handles = async (limit: number) => {
+      const { sessions, isCut } = await store.list({ limit })
+      return [sessions.map(({ handle }) => handle).sort(), isCut]
+    }
+    t.same(await handles(10), [[handleOf('a'), handleOf('b')].sort(), false])
+    t.same(await handles(2), [[handleOf('a'), handleOf('b')].sort(), false])
+    const one = await store.list({ limit: 1 })
+    t.match([one.sessions.length, one.isCut], [1, true])
+    t.same(await store.list({ limit: 10, subject: 'ada' }), {
+      sessions: [{ handle: handleOf('a'), record: a }],
+      isCut: false
+    })
+  })
+
+  t.test('those of an issuer, of a subject and of both are listed', async t => {
+    const { store, record } = await withStore(t)
+    const issuer = 'https://idp.example.com'
+    const other = 'https://other.example.com'
+    await store.set('a1', record({ sid: 'one' }))
+    await store.set('a2', record({ sid: null }))
+    await store.set('bob', record({ subject: 'bob', sid: 'two' }))
+    await store.set('else', record({ issuer: other, sid: 'one' }))
+    const count = async (query: { issuer?: string; subject?: string }, limit = 10) => {
+      const { sessions, isCut } = await store.list({ ...query, limit })
+      return [sessions.length, isCut]
+    }
+    t.same(await count({}), [4, false])
+    t.same(await count({ issuer }), [3, false])
+    t.same(await count({ subject: 'ada' }), [3, false])
+    t.same(await count({ issuer, subject: 'ada' }), [2, false])
+    t.same(await count({ issuer, subject: 'ada' }, 1), [1, true])
+    t.same(await count({ issuer, subject: 'nobody' }), [0, false])
+    t.same(await count({ issuer: other, subject: 'bob' }), [0, false])
+  })
+
+  t.test('a session is ended by its handle, once; its id is no handle', async t => {
+    const { store, record } = await withStore(t)
+    const set = record()
+    await store.set('a', set)
+    await store.set('b', record({ sid: 'two' }))
+    t.equal(await store.end('a'), null)
+    t.same(await store.end(handleOf('a')), set)
+    t.equal(await store.get('a'), null)
+    t.equal(await store.end(handleOf('a')), null)
+    t.equal(await store.update('a', set), false, 'nothing brings it back')
+    t.ok(await store.get('b'))
+    t.equal((await store.list({ limit: 10 })).sessions.length, 1)
+  })
+
+  t.test('what has ended by itself cannot be ended', async t => {
+    const { store, record, pass } = await withStore(t)
+    await store.set('a', record())
+    await pass(3001)
+    t.equal(await store.end(handleOf('a')), null)
   })
 
   t.test('a sign-in is given away once, and not when it is too old', async t => {
     const { store, pass } = await withStore(t)
-    await store.keep('a', signIn, 1000)
+    await store.keep('a', signIn, 1000, '192.0.2.1')
     t.same(await store.take('a'), signIn)
     t.equal(await store.take('a'), null)
-    await store.keep('b', signIn, 1000)
+    await store.keep('b', signIn, 1000, '192.0.2.1')
     await pass(1001)
     t.equal(await store.take('b'), null)
   })

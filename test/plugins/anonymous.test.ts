@@ -69,7 +69,12 @@ routes:
   }
   const jwt = '{ jwt: { issuer: corp } }'
   await t.resolves(load(`[{ any: [${jwt}, anonymous] }]`))
-  await t.rejects(load('[anonymous]'), { message: /lets everybody in {2}write it last in an any list/ })
+  await t.rejects(load('[anonymous]'), {
+    message: /lets everybody in {2}write it behind others in an any list/
+  })
+  await t.rejects(load('[{ any: [anonymous] }]'), { message: /any\[0\].*anonymous.*lets everybody in/ })
+  await t.rejects(load(`[{ any: [${jwt}] }]`, '[{ any: [anonymous] }]'), { message: /lets everybody in/ })
+  await t.resolves(load(`[{ any: [${jwt}, { anonymous: { scopes: [a] } }] }]`))
   await t.rejects(load(`[${jwt}]`, '[anonymous]'), { message: /lets everybody in/ })
   await t.rejects(load(`[{ any: [anonymous, ${jwt}] }]`), {
     message:

@@ -170,6 +170,26 @@ t.test('a removed key is dead, a bad file changes nothing, and a reload keeps wh
   t.same([await status(one), await status(two)], [401, 200], 'nor a missing one')
 })
 
+t.test('a file that changes all the time never keeps out whose key is in each of them', async t => {
+  const [kept, other] = [makeKey(), makeKey()]
+  const { url, file } = await start(t, entry(kept), '', { watch: true })
+  let changes = 0
+  let refused = 0
+  let isOver = false
+  async function load(): Promise<void> {
+    while (!isOver) if ((await ask(url, ['x-api-key', kept.key])).status !== 200) refused++
+  }
+  const loads = [load(), load(), load(), load()]
+  while (changes < 10) {
+    const isThere = changes++ % 2 === 0
+    await writeFile(file, `keys:\n${entry(kept)}${isThere ? entry(other) : ''}`)
+    while (((await ask(url, ['x-api-key', other.key])).status === 200) !== isThere);
+  }
+  isOver = true
+  await Promise.all(loads)
+  t.equal(refused, 0)
+})
+
 t.test(
   'a reload goes on with the file that is followed already, and follows it no more when no route does',
   async t => {

@@ -213,6 +213,65 @@ t.test('work stays in proportion to the request: no loops in loops, no endless e
   t.match(check({ allow: `${'('.repeat(100)}true${')'.repeat(100)}` }), [{ message: /Exceeded max/ }])
 })
 
+t.test('request.body is for expressions that have it read, and for nobody else', async t => {
+  const body = { maxSize: 1024 }
+  t.same(check({ allow: 'request.body.amount < 1000', body }), [])
+  t.match(check({ allow: 'true &&\n request.body.amount < 1000' }), [
+    {
+      path: ['allow'],
+      message: 'request.body is not read here (line 2, column 2 of the expression)',
+      remedy: /^add body: /
+    }
+  ])
+  // Without a body to see, these would always be true, and nobody would notice.
+  for (const allow of ['!has(request.body)', '!has(request.body.admin)', 'true || request["body"] == 1'])
+    t.match(check({ allow }), [{ message: /^request.body is not read here/ }], allow)
+  for (const allow of [
+    'cel.bind(r, request, !has(r.body))',
+    '[request].exists(r, !has(r.body))',
+    'dyn(request).body == 1'
+  ])
+    t.match(check({ allow }), [{ message: /^request stands here without a field/ }], allow)
+  t.match(check({ allow: 'request.bodi.amount < 1000' }), [{ message: /No such key: bodi/ }])
+  t.match(check({ allow: 'request.method == "GET"', body }), [
+    { path: ['body'], message: /does not look at/ }
+  ])
+  t.match(check({ scopes: ['a'], body }), [{ path: ['body'], message: /no expression/ }])
+  for (const maxSize of [0, 1_048_577])
+    t.match(check({ allow: 'request.body == 1', body: { maxSize } }), [{ path: ['body', 'maxSize'] }])
+  for (const protocol of ['grpc', 'websocket'] as const) {
+    const options = { allow: 'request.body == 1', body }
+    const route = { match: { protocol } } as Parameters<NonNullable<typeof plugin.check>>[2]
+    t.match(plugin.check!(options, config, route), [{ path: ['body'], message: /this route has protocol/ }])
+    const all = { routes: { web: { match: { protocol: 'http' } }, other: route } } as unknown as typeof config
+    t.match(plugin.check!(options, all, null), [{ path: ['body'], message: /route other has protocol/ }])
+  }
+})
+
+t.test('inside a loop a body is compared with, and never searched', async t => {
+  const body = { maxSize: 1024 }
+  for (const allow of [
+    'request.body.a.all(i, i in request.body.b)',
+    'request.body.a.all(i, request.body.b.contains(i))',
+    'request.body.a.exists(i, size(request.body.b) > i)',
+    'request.body.a.exists(i, request.body.b[i] == 1)',
+    'request.body.a.map(i, request.body.b + [i]) == []',
+    'request.body.a.exists(i, i == (request.body.b + "x"))',
+    'identity.groups.exists(i, i in request["body"])',
+    'identity.groups.exists(i, i in request[identity.subject])'
+  ])
+    t.match(check({ allow, body }), [{ path: ['allow'], message: /searched inside a loop/ }], allow)
+  t.match(check({ allow: 'cel.bind(b, request.body, b.a.all(i, i in b.c))', body }), [
+    { message: /gets another name/ }
+  ])
+  for (const allow of [
+    'request.body.a.all(i, i.currency == request.body.currency && request.body.limits.each >= i.sum)',
+    'request.body.a.all(i, i.sku in ["a", "b"])',
+    'identity.groups.all(i, i != "x") && "a" in request.body.b'
+  ])
+    t.same(check({ allow, body }), [], allow)
+})
+
 t.test('at least one rule is needed', async t => {
   t.match(check({ mode: 'shadow' }), [{ path: [], message: 'there is nothing to decide by' }])
   t.same(check({ groups: ['a'] }), [])

@@ -63,7 +63,8 @@ const cases: Record<string, Omit<PluginCase, 'file'>> = {
     plugin: authorize,
     written: [
       { allow: '"orders:read" in identity.scopes', mode: 'shadow' },
-      { scopes: ['internal'], groups: ['ops'] }
+      { scopes: ['internal'], groups: ['ops'] },
+      { allow: 'request.body.amount < 1000', body: { maxSize: '64Ki' } }
     ],
     options: {
       allow: '"orders:read" in identity.scopes',
@@ -90,9 +91,16 @@ const cases: Record<string, Omit<PluginCase, 'file'>> = {
     plugin: forwardAuth,
     written: [
       { url: 'http://auth.corp.svc/check', timeout: '1s', headers: ['x-user'] },
-      { url: 'https://auth.example.com', subject: 'x-auth-user' }
+      { url: 'https://auth.example.com', style: 'ext-authz', sends: ['cookie'], subject: 'x-auth-user' }
     ],
-    options: { url: allowing, timeout: 5000, headers: ['x-user'] }
+    options: {
+      url: allowing,
+      style: 'forward-auth',
+      timeout: 5000,
+      sends: ['cookie'],
+      headers: ['x-user'],
+      setCookies: false
+    }
   },
   headers: {
     plugin: headers,

@@ -39,7 +39,7 @@ function allow(
   response.writeHead(200, headers).end('never shown')
 }
 
-async function start(t: Test, url: string, options = '', more = '') {
+async function start(t: Test, url: string, options = '', more = '', path = '/check?a=1') {
   const backend = await echo(t)
   return buildGateway(
     t,
@@ -50,8 +50,9 @@ routes:
     match: { path: /* }
     upstream: backend
     allowUnderscores: true
-    plugins: [{ forward-auth: { url: "${url}/check?a=1", headers: [x-user, x-team]${options} } }]
-`
+    plugins: [{ forward-auth: { url: "${url}${path}", headers: [x-user, x-team]${options} } }]
+`,
+    { env: { SECRET: 'a secret of thirty-two characters or more' } }
   )
 }
 
@@ -103,6 +104,112 @@ t.test('the service is told of the request, and what it says reaches the upstrea
 
   for (let n = 0; n < 5; n++) await (await fetch(url)).text()
   t.equal(new Set(auth.asked.map(({ from }) => from)).size, 1, 'on one connection')
+})
+
+t.test('a service of the kind that Envoy asks gets the request itself, without its body', async t => {
+  const auth = await service(t)
+  const { url } = await start(t, auth.url, ', style: ext-authz', '', '/authz/')
+  const body = async (path: string, init: RequestInit = {}) => {
+    const answer = await fetch(url + path, init)
+    return { status: answer.status, text: await answer.text() }
+  }
+  const posted = await body('/orders/1?b=%20', {
+    method: 'POST',
+    body: 'hello',
+    headers: { authorization: 'x' }
+  })
+  t.equal(posted.status, 200)
+  t.equal(JSON.parse(posted.text).body, 'hello')
+  t.equal((await body('/', { method: 'HEAD' })).status, 200)
+  t.match(auth.asked, [
+    {
+      method: 'POST',
+      url: '/authz/orders/1?b=%20',
+      headers: {
+        host: new URL(url).host,
+        authorization: 'x',
+        'content-length': '0',
+        'x-forwarded-method': 'POST'
+      }
+    },
+    { method: 'HEAD', url: '/authz/' }
+  ])
+  t.equal(auth.asked[0]?.headers['content-type'], undefined)
+  for (const [answered, expected] of [
+    [201, 503],
+    [204, 503],
+    [401, 401],
+    [403, 403],
+    [307, 307],
+    [404, 503]
+  ] as const) {
+    auth.answer = (_request, response) =>
+      response.writeHead(answered, { 'x-user': 'ann', location: '/x' }).end()
+    t.equal((await body('/a', { redirect: 'manual' })).status, expected, `it says ${answered}`)
+  }
+})
+
+t.test('the service gets the headers that it needs, and never the session of the gateway', async t => {
+  const auth = await service(t)
+  const { url } = await start(
+    t,
+    auth.url,
+    ', sends: [cookie, X-Device]',
+    'externalUrl: https://api.example.com\nsession: { secret: { env: SECRET } }\n'
+  )
+  const headers = {
+    cookie: 'a=1; __Host-sallyport=canary; __host-sallyport.flow=canary; b=2',
+    authorization: 'Basic abc',
+    'x-device': '7'
+  }
+  t.equal((await fetch(url, { headers })).status, 200)
+  const [asked] = auth.asked
+  t.match(asked?.headers, { cookie: 'a=1; b=2', 'x-device': '7', authorization: undefined })
+  await fetch(url, { headers: { cookie: '__Host-sallyport=canary' } })
+  t.equal(auth.asked[1]?.headers.cookie, undefined)
+})
+
+t.test('who it is cannot be said by the client where only the subject is asked for', async t => {
+  const auth = await service(t)
+  auth.answer = (_request, response) => allow(response, { 'x-who': 'ann' })
+  const { url } = await start(t, auth.url, ', subject: X-Who')
+  const answer = await fetch(url, { headers: { 'x-who': 'root', x_who: 'root', 'X.Who': 'root' } })
+  const { headers } = (await answer.json()) as { headers: Record<string, string> }
+  t.equal(headers['x-forwarded-user'], 'ann')
+  t.notMatch(JSON.stringify(headers), 'root')
+})
+
+t.test('nothing that the service says can end a header, or belongs to its connection', async t => {
+  const auth = await service(t)
+  const { url } = await start(t, auth.url, ', subject: x-user')
+  const raw = (head: string) => {
+    auth.answer = request =>
+      request.socket.end(`HTTP/1.1 200 OK\r\n${head}\r\ncontent-length: 0\r\n\r\n`, 'latin1')
+  }
+  const rows: [what: string, head: string, status: number, user?: string][] = [
+    ['a bare line feed', 'x-user: ann\nx-forwarded-user: root', 503],
+    ['a bare carriage return', 'x-user: ann\rx-forwarded-user: root', 503],
+    ['a null byte', 'x-user: an\0n', 503],
+    ['a folded line', 'x-user: ann\r\n root', 503],
+    [
+      'identity headers of the gateway',
+      'x-user: ann\r\nx-forwarded-user: root\r\nx-sallyport-identity: root',
+      200,
+      'ann'
+    ],
+    ['fields of its connection', 'x-user: ann\r\nconnection: close, x-user', 200, 'ann'],
+    ['a name beyond ASCII', 'x-user: J\xf6rg', 200, 'J%C3%B6rg'],
+    ['a list of names', 'x-user: ann, root', 200, 'ann%2C%20root'],
+    ['a very long name', `x-user: ${'a'.repeat(4000)}`, 200, 'a'.repeat(1024)]
+  ]
+  for (const [what, head, status, user] of rows) {
+    raw(head)
+    const answer = await fetch(url)
+    t.equal(answer.status, status, what)
+    const { headers } = (await answer.json()) as { headers: Record<string, string> }
+    if (user !== undefined) t.equal(headers['x-forwarded-user'], user, what)
+    if (status === 200) t.notMatch(JSON.stringify(headers), '"root"', what)
+  }
 })
 
 t.test('a trusted proxy in front is believed about scheme and address', async t => {
@@ -200,6 +307,26 @@ t.test('whatever is neither yes nor no lets nobody in', async t => {
   t.equal((await fetch(nobody.url)).status, 503, 'nobody listens')
 })
 
+t.test('a service may prolong its session with a yes, where the route says so', async t => {
+  const auth = await service(t)
+  auth.answer = (_request, response) =>
+    allow(response, { 'x-user': 'ann', 'set-cookie': ['a=1; HttpOnly', 'b=2'] })
+  const backend = await upstream(t, (_request, response) =>
+    response.setHeader('set-cookie', 'c=3').end('here')
+  )
+  const { url } = await buildGateway(
+    t,
+    `upstreams: { backend: { url: "${backend.url}" } }
+routes:
+  quiet: { match: { path: /quiet }, upstream: backend, plugins: [{ forward-auth: { url: "${auth.url}" } }] }
+  told: { match: { path: /told }, upstream: backend, plugins: [{ forward-auth: { url: "${auth.url}", setCookies: true } }] }
+`
+  )
+  const cookies = async (path: string) => (await fetch(url + path)).headers.getSetCookie().toSorted()
+  t.same(await cookies('/quiet'), ['c=3'])
+  t.same(await cookies('/told'), ['a=1; HttpOnly', 'b=2', 'c=3'])
+})
+
 t.test('without a header that says who, it is nobody in particular', async t => {
   const auth = await service(t)
   auth.answer = (_request, response) => response.writeHead(204).end()
@@ -255,7 +382,14 @@ routes:
 })
 
 t.test('options that cannot work are refused where they are written', async t => {
-  const check = (url: string, headers: string[] = []) => forwardAuth.check({ url, timeout: 1, headers })
+  const options = {
+    style: 'forward-auth' as const,
+    timeout: 1,
+    sends: [] as string[],
+    headers: [] as string[],
+    setCookies: false
+  }
+  const check = (url: string, headers: string[] = []) => forwardAuth.check({ ...options, url, headers })
   for (const url of ['auth', 'ftp://auth', 'http://a:b@auth', 'http://auth/#x', 'http://au th', 'http:auth'])
     t.match(check(url), [{ path: ['url'] }], url)
   for (const name of [
@@ -267,5 +401,9 @@ t.test('options that cannot work are refused where they are written', async t =>
     'x-request-id'
   ])
     t.match(check('http://auth', ['x-user', name]), [{ path: ['headers', 1] }], name)
+  t.match(forwardAuth.check({ ...options, url: 'http://auth', sends: ['X-Forwarded-For'] }), [
+    { path: ['sends', 0] }
+  ])
+  t.match(forwardAuth.check({ ...options, url: 'http://auth/?a', style: 'ext-authz' }), [{ path: ['url'] }])
   t.same(check('http://auth.corp.svc/check?x=1', ['x-user', 'authorization']), [])
 })

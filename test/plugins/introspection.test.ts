@@ -9,7 +9,12 @@ import { Refusal } from '../../src/errors.ts'
 import type { Identity } from '../../src/identity.ts'
 import { Introspector } from '../../src/issuer/introspector.ts'
 import type { IssuerSettings } from '../../src/issuer/keys.ts'
+import { RawClient } from '../fixtures/frames.ts'
+import { grpcGateway } from '../fixtures/grpc/gateway.ts'
+import { call, openSession, statusOf } from '../fixtures/grpc/raw-call.ts'
+import { rawUpstream, succeed } from '../fixtures/grpc/raw-upstream.ts'
 import { ManualTime } from '../fixtures/manual-time.ts'
+import { socketUpstream } from '../fixtures/web-sockets.ts'
 import { buildGateway, echo } from '../helper.ts'
 
 type Answer = Record<string, unknown>
@@ -87,7 +92,9 @@ function says(answer: unknown): Handler {
 function introspectorOf(t: Test, { settings }: Hostile) {
   const time = new ManualTime()
   const log = pino({ level: 'silent' })
-  const options = { log, fetch: globalThis.fetch, clock: time.clock, timers: time }
+  const results: string[] = []
+  const onAnswer = (result: string) => void results.push(result)
+  const options = { log, fetch: globalThis.fetch, clock: time.clock, timers: time, onAnswer }
   const introspector = new Introspector('corp', settings, { id: 'the gateway', secret: 's:e%c' }, options)
   t.teardown(() => introspector.close())
   const ask = async (token: string, maxAge = 30_000): Promise<Identity | string> => {
@@ -98,7 +105,7 @@ function introspectorOf(t: Test, { settings }: Hostile) {
       return error.reason
     }
   }
-  return { ask, time }
+  return { ask, time, results }
 }
 
 t.test('an active token becomes an identity', async t => {
@@ -195,6 +202,13 @@ t.test('an issuer that does not answer as it should lets nobody in', async t => 
     ['a created token', (_f, _q, r) => r.writeHead(201).end(JSON.stringify(good)), 'key.unavailable'],
     ['a closed connection', (_f, q) => q.socket.destroy(), 'key.unavailable'],
     [
+      'a signed answer',
+      (_f, _q, r) =>
+        r.writeHead(200, { 'content-type': 'application/token-introspection+jwt' }).end('e30.e30.e30'),
+      'key.unavailable'
+    ],
+    ['a token that is too long for it', (_f, _q, r) => r.writeHead(413).end(), 'token.invalid'],
+    [
       'a token that it will not judge',
       (_f, _q, r) => r.writeHead(400).end('{"error":"unsupported_token_type"}'),
       'token.invalid'
@@ -275,6 +289,53 @@ t.test('while the issuer is down, it is asked once in a while and known tokens g
   issuer.answer = says(good)
   time.advance(1000)
   t.match(await ask('new-1'), { subject: 'ann' })
+})
+
+t.test('one token that the issuer has no good answer for does not close it to the others', async t => {
+  const issuer = await issuerOf(t)
+  const { ask, time, results } = introspectorOf(t, issuer)
+  const rows: [what: string, answer: Handler, reason: string, result: string][] = [
+    ['too long', (_f, _q, r) => r.writeHead(413).end(), 'token.invalid', 'refused'],
+    [
+      'an answer nested too deep',
+      says({ ...good, a: JSON.parse('['.repeat(50) + ']'.repeat(50)) }),
+      'key.unavailable',
+      'error'
+    ],
+    ['an answer that is none', (_f, _q, r) => r.end('<html>'), 'key.unavailable', 'error']
+  ]
+  for (const [what, answer, reason, result] of rows) {
+    issuer.answer = answer
+    t.equal(await ask(what.replaceAll(' ', '-')), reason, what)
+    t.equal(results.pop(), result, what)
+    issuer.answer = says(good)
+    t.match(await ask(`good-${what.replaceAll(' ', '-')}`), { subject: 'ann' }, `${what}: another token`)
+    t.equal(results.pop(), 'active')
+  }
+  const before = issuer.asked.length
+  t.equal(await ask('an-answer-that-is-none'), 'key.unavailable')
+  t.equal(issuer.asked.length, before, 'it is not asked again at once')
+  time.advance(1000)
+  t.match(await ask('an-answer-that-is-none'), { subject: 'ann' })
+})
+
+t.test('a flood of made-up tokens is not passed on', async t => {
+  const issuer = await issuerOf(t)
+  const { ask, results } = introspectorOf(t, issuer)
+  await ask('known')
+  const held: ServerResponse[] = []
+  issuer.answer = (_form, _request, response) => void held.push(response)
+  const verdicts = Array.from({ length: 1000 }, (_, n) => ask(`made-up-${n}`))
+  const refused = await Promise.all(verdicts.slice(100))
+  t.same(new Set(refused), new Set(['key.unavailable']))
+  t.match(await ask('known'), { subject: 'ann' }, 'known tokens go on meanwhile')
+  while (held.length < 100) await new Promise(setImmediate)
+  for (const response of held) response.end('{"active":false}')
+  t.same(new Set(await Promise.all(verdicts.slice(0, 100))), new Set(['token.invalid']))
+  t.equal(issuer.asked.length, 101)
+  t.same(results, ['active', ...Array(100).fill('refused')])
+  issuer.answer = says(good)
+  t.match(await ask('good'), { subject: 'ann' }, 'and then there is room again')
 })
 
 t.test('what is no bearer token is not passed on', async t => {
@@ -367,6 +428,51 @@ routes:
   t.equal(answer.status, 401, 'a revoked token is dead')
   t.notMatch(JSON.stringify(lines), token)
   t.notMatch(JSON.stringify(lines), 'gateway-secret')
+})
+
+t.test('WebSockets and gRPC calls are asked about too, and a dead issuer is not a bad token', async t => {
+  const issuer = await issuerOf(t)
+  const active = new Set(['abc', 'long'])
+  issuer.answer = (form, _request, response) =>
+    response.end(JSON.stringify(active.has(form.get('token') ?? '') ? good : { active: false }))
+  const sockets = await socketUpstream(t)
+  const calls: Record<string, unknown>[] = []
+  const backend = await rawUpstream(t, seen => {
+    calls.push(seen.headers)
+    succeed(seen)
+  })
+  const gateway = await grpcGateway(
+    t,
+    `issuers:
+  corp: { issuer: "${issuer.url}", audience: [orders-api], client: { id: gateway, secret: { env: SECRET } } }
+upstreams: { live: { url: "${sockets.url}" }, calls: { url: "${backend.url}", protocol: h2c } }
+routes:
+  live: { match: { path: /live, protocol: websocket }, upstream: live, plugins: [{ introspection: { issuer: corp } }] }
+  calls: { match: { protocol: grpc }, upstream: calls, plugins: [{ introspection: { issuer: corp } }] }
+`,
+    undefined,
+    { env: { SECRET: 'gateway-secret' } }
+  )
+  const session = openSession(t, gateway.h2c)
+  const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
+  const ask = async (headers: Record<string, string>) => [
+    (await new RawClient(t, gateway.port).open({ path: '/live', headers })).status,
+    statusOf(await call(session, '/shop.Orders/Get', headers))
+  ]
+  t.same(await ask({}), [401, 16])
+  t.same(await ask(bearer('bad')), [401, 16])
+  t.same([sockets.handshakes.length, calls.length], [0, 0])
+  t.same(await ask(bearer('abc')), [101, 0])
+  t.match(sockets.handshakes[0]?.headers, { 'x-forwarded-user': 'ann' })
+  t.match(calls[0], { 'x-forwarded-user': 'ann' })
+  const asked = (result: string) =>
+    gateway.metric(`sallyport_introspections_total{issuer="corp",result="${result}"}`)
+  t.same([await asked('active'), await asked('refused'), await asked('error')], [1, 1, undefined])
+
+  issuer.answer = (_form, _request, response) => response.writeHead(500).end()
+  t.same(await ask(bearer('new')), [503, 14], 'that nobody can be asked is not the fault of the client')
+  t.same(await ask(bearer('abc')), [101, 0], 'what was asked before goes on')
+  t.equal(await asked('error'), 1, 'and a dead issuer is left alone')
 })
 
 t.test('what cannot work is refused where it is written', async t => {

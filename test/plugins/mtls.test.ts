@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import { connect, type IncomingHttpHeaders } from 'node:http2'
 import { request as requestHttps } from 'node:https'
@@ -249,6 +250,37 @@ t.test('patterns take what they say and nothing else', async t => {
     t.equal(answer.subject, subject, what)
     if (subject === undefined) t.equal(answer.reason, 'token.invalid', what)
     else t.match(answer, { kind: 'mtls', issuer: 'O=corp, CN=people', claims: { fingerprint: 'AB' } })
+  }
+})
+
+t.test('what OpenSSL lets a subject hold makes no common name that it is not', async t => {
+  const ca = await authority(t)
+  const rows: [subject: string, plain: boolean][] = [
+    ['/O=corp/CN=orders', true],
+    ['/O=CN=orders/CN=orders', true],
+    ['/CN=admin, CN=orders', false],
+    ['/CN=admin\\, CN=orders', false],
+    ['/CN=admin+CN=orders', false],
+    ['/CN=admin\\+CN=orders', false],
+    ['/CN=admin/CN=orders', false],
+    ['/O=x\nCN=orders/CN=admin', false],
+    ['/O=x\\0ACN=orders/CN=admin', false],
+    ['/CN= orders', false],
+    ['/CN=orders ', false]
+  ]
+  for (const [subject, plain] of rows) {
+    const { cert } = await ca.leaf({ subject })
+    const read = { subject: new X509Certificate(cert).subject }
+    t.equal((await subjectOf(t, { cn: ['orders'] }, read)).subject, plain ? 'orders' : undefined, subject)
+  }
+  // No tool writes these, and nobody asks a forger for tools.
+  const { cert } = await ca.leaf({ subject: '/O=corp/CN=orders~admin' })
+  for (const byte of [0x00, 0x0a, 0x0d, 0x1b]) {
+    const der = new X509Certificate(cert).raw
+    der[der.indexOf('orders~admin') + 'orders'.length] = byte
+    const read = { subject: new X509Certificate(der).subject }
+    for (const cn of ['orders', 'orders*', '*'])
+      t.equal((await subjectOf(t, { cn: [cn] }, read)).subject, undefined, `${cn}, byte ${byte}`)
   }
 })
 

@@ -57,8 +57,8 @@ Deployment and the notes read it. No lookup: what is rendered depends on the val
 {{- end -}}
 
 {{/*
-What the configuration reaches outside of the cluster, as JSON: [{ name, url, host, port }]: upstreams without a `kubernetes`
-block, and issuers. Loopback (a sidecar) needs no policy and is left out.
+What the configuration reaches besides upstreams with a `kubernetes` block, as JSON: [{ name, url, host, port }]: other upstreams,
+issuers, and the services that forward-auth asks. Loopback (a sidecar) needs no policy and is left out.
 */}}
 {{- define "sallyport.outside" -}}
 {{- $found := list -}}
@@ -75,6 +75,9 @@ block, and issuers. Loopback (a sidecar) needs no policy and is left out.
 {{- $found = append $found (dict "name" (printf "issuer %s" $name) "url" $url) -}}
 {{- end -}}
 {{- end -}}
+{{- range $url := include "sallyport.asked" . | fromJsonArray -}}
+{{- $found = append $found (dict "name" "forward-auth" "url" $url) -}}
+{{- end -}}
 {{- $all := list -}}
 {{- range $each := $found -}}
 {{- $authority := regexReplaceAll "^[a-z0-9]+://([^/?#]*).*$" $each.url "${1}" -}}
@@ -85,6 +88,20 @@ block, and issuers. Loopback (a sidecar) needs no policy and is left out.
 {{- end -}}
 {{- end -}}
 {{- toJson $all -}}
+{{- end -}}
+
+{{/* Addresses of the services that forward-auth asks, on every route or on one, by itself or in `any`; as JSON. */}}
+{{- define "sallyport.asked" -}}
+{{- $uses := .Values.config.plugins | default list -}}
+{{- range $_, $route := (.Values.config.routes | default dict) }}{{ $uses = concat $uses ($route.plugins | default list) }}{{ end -}}
+{{- range $use := $uses -}}
+{{- if kindIs "map" $use }}{{ $uses = concat $uses ($use.any | default list) }}{{ end -}}
+{{- end -}}
+{{- $urls := list -}}
+{{- range $use := $uses -}}
+{{- if kindIs "map" $use }}{{ with get $use "forward-auth" }}{{ $urls = append $urls .url }}{{ end }}{{ end -}}
+{{- end -}}
+{{- toJson (uniq $urls) -}}
 {{- end -}}
 
 {{/* Of those, the ones whose address is written down are let out without being declared a second time. */}}

@@ -15,7 +15,6 @@ import { checkSecrets } from './secrets.ts'
 import { checkSignIn } from './sign-in.ts'
 import { checkSignedIdentity } from './signed-identity.ts'
 import { checkTls } from './tls.ts'
-import { checkUnsupported } from './unsupported.ts'
 import { checkUpstreamUrls } from './upstream-urls.ts'
 import { checkWebSockets } from './websockets.ts'
 
@@ -38,6 +37,5 @@ export const checks: readonly Check[] = [
   checkTls,
   checkSignedIdentity,
   checkRedis,
-  checkSignIn,
-  checkUnsupported
+  checkSignIn
 ]

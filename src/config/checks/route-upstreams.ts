@@ -1,5 +1,6 @@
 import type { Path } from '../config-problem.ts'
 import { nearest } from '../nearest.ts'
+import type { UpstreamWeight } from '../upstream-shares.ts'
 import { show, suggest } from '../words.ts'
 import type { Check } from './context.ts'
 
@@ -18,6 +19,17 @@ export const checkRouteUpstreams: Check = ({ config, names, isSound, report }) =
     if (route.upstream === undefined && !route.upstreams) {
       report(path, 'has no upstream', 'add upstream: and the name of one')
     }
+    if (route.upstreams) judgeShares(route.upstreams, [...path, 'upstreams'])
+  }
+
+  function judgeShares(shares: readonly UpstreamWeight[], path: Path): void {
+    const seen = new Set<string>()
+    for (const [index, { name }] of shares.entries()) {
+      if (seen.has(name)) report([...path, index, 'name'], `names ${show(name)} again`, 'add up its weights')
+      seen.add(name)
+    }
+    if (shares.every(({ weight }) => weight === 0))
+      report(path, 'gives every upstream the weight 0', 'give one of them a weight')
   }
 
   function judge(upstream: string, path: Path): void {

@@ -1,3 +1,4 @@
+import { upstreamShares } from '../upstream-shares.ts'
 import type { Check } from './context.ts'
 
 /** gRPC is spoken over HTTP/2 on both sides; only its form for browsers comes over HTTP/1. */
@@ -14,13 +15,14 @@ export const checkRpcTransport: Check = ({ config, isSound, report }) => {
         'add listeners.h2c or listeners.https, or grpcWeb: true for browsers alone'
       )
     }
-    const upstream = route.upstream === undefined ? undefined : config.upstreams[route.upstream]
-    if (upstream?.protocol === 'http1') {
+    for (const { name: one } of upstreamShares(route)) {
+      const upstream = config.upstreams[one]
+      if (upstream?.protocol !== 'http1') continue
       const isSecure = (upstream.url ?? upstream.endpoints[0])?.startsWith('https:')
       report(
-        [...path, 'upstream'],
-        `gRPC needs HTTP/2, and upstream ${route.upstream} is spoken to in HTTP/1`,
-        `write protocol: ${isSecure ? 'h2' : 'h2c'} below upstreams.${route.upstream}`
+        [...path, route.upstream === undefined ? 'upstreams' : 'upstream'],
+        `gRPC needs HTTP/2, and upstream ${one} is spoken to in HTTP/1`,
+        `write protocol: ${isSecure ? 'h2' : 'h2c'} below upstreams.${one}`
       )
     }
   }

@@ -1,8 +1,7 @@
+import { cookieName } from '../../session/cookie.ts'
 import type { Config } from '../schema.ts'
 import type { Check } from './context.ts'
 
-/** RFC 6265, 4.1.1. */
-const cookieName = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 const shortestSecret = 32
 
 /** Sessions are worth as much as what they are signed with, and a cookie as much as what browsers promise of its name. */

@@ -1,9 +1,11 @@
 import type { Path } from '../config-problem.ts'
+import { upstreamShares } from '../upstream-shares.ts'
 import type { Check } from './context.ts'
 
 /** A route for WebSocket has a listener that takes its handshakes, and an upstream that can be dialled. */
 export const checkWebSockets: Check = ({ config, isSound, report }) => {
-  for (const [name, { match, upstream, upstreams }] of Object.entries(config.routes)) {
+  for (const [name, route] of Object.entries(config.routes)) {
+    const { match, upstream } = route
     if (match.protocol !== 'websocket') continue
     const path: Path = ['routes', name]
     if (match.methods.length > 0)
@@ -15,8 +17,7 @@ export const checkWebSockets: Check = ({ config, isSound, report }) => {
         'add listeners.http or listeners.https'
       )
     }
-    const names = upstream === undefined ? (upstreams ?? []).map(share => share.name) : [upstream]
-    for (const one of names) {
+    for (const { name: one } of upstreamShares(route)) {
       const protocol = config.upstreams[one]?.protocol ?? 'http1'
       if (protocol === 'http1') continue
       report(

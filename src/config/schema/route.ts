@@ -39,7 +39,10 @@ export const match = object(
 const weightedUpstream = object(
   {
     name: text('Name of an upstream.'),
-    weight: count('Share of the requests.', { minimum: 0, maximum: 1_000_000 })
+    weight: count('Share of the requests, beside the weights of the others; 0: none.', {
+      minimum: 0,
+      maximum: 1_000_000
+    })
   },
   { description: 'An upstream and its share.' }
 )
@@ -57,7 +60,8 @@ export function routeSchema(items?: object) {
       upstreams: Type.Optional(
         Type.Array(weightedUpstream, {
           minItems: 1,
-          description: 'Several upstreams with weights, instead of `upstream`.'
+          description:
+            'Several upstreams, instead of `upstream`: each request goes to one of them, by their weights. One that fails keeps its share.'
         })
       ),
       public: flag('Nobody is asked who they are. Without it a route must carry an `authenticate` plugin.'),

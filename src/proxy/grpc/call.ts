@@ -100,6 +100,10 @@ export class GrpcCall implements UpstreamCall, RequestSink, AnswerSink {
     this.fail(cutOff)
   }
 
+  revoke(refusal: Refusal): void {
+    this.fail(refusal)
+  }
+
   takeRequest(chunk: Buffer): void {
     const up = this.#up
     if (up === null) return

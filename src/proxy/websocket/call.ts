@@ -128,8 +128,8 @@ export class WebSocketCall implements UpstreamCall, DialEnd, FrameMeter {
     }
   }
 
-  revoke(): void {
-    this.#pump?.finish(1008, 'token.expired')
+  revoke({ reason, detail }: Refusal): void {
+    this.#pump?.finish(1008, reason, detail)
   }
 
   in(bytes: number): void {
@@ -207,12 +207,10 @@ export class WebSocketCall implements UpstreamCall, DialEnd, FrameMeter {
     const exchange = this.#exchange
     this.#answered()
     this.#counters.connections.value++
-    const expiresAt = exchange.identity?.expiresAt ?? null
     this.#pump = new Pump({
       client,
       upstream: new Side(webSocket, socket),
       limits: exchange.messageLimits,
-      expiresIn: expiresAt === null ? null : expiresAt - Date.now(),
       time: this.#time,
       meter: this,
       onEnd: end => this.#ended(end)

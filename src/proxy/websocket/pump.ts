@@ -18,8 +18,6 @@ export interface PumpOptions {
   readonly client: Side
   readonly upstream: Side
   readonly limits: MessageLimits | null
-  /** Milliseconds until the credential ends; null: it does not. */
-  readonly expiresIn: number | null
   readonly time: Time
   readonly meter: FrameMeter
   /** Called once, when both sides are closed. */
@@ -58,14 +56,13 @@ export class Pump {
   readonly #idle: number
   /** On the clock; Infinity: never. */
   readonly #endOfLife: number
-  readonly #endOfCredential: number
   #lastFrame: number
   #nextLook: number
   #end: PumpEnd | null = null
   #timer: unknown
 
   constructor(options: PumpOptions) {
-    const { client, upstream, limits, expiresIn, time } = options
+    const { client, upstream, limits, time } = options
     const now = time.clock()
     this.#options = options
     this.#client = client
@@ -73,7 +70,6 @@ export class Pump {
     this.#rate = limits?.messageRate === undefined ? null : new FrameRate(limits.messageRate, now)
     this.#idle = limits?.idle ?? Number.POSITIVE_INFINITY
     this.#endOfLife = now + (limits?.lifetime ?? Number.POSITIVE_INFINITY)
-    this.#endOfCredential = now + (expiresIn ?? Number.POSITIVE_INFINITY)
     this.#lastFrame = now
     this.#nextLook = now + look
     this.#flowIn = new Flow(client, upstream, this.#meterIn)
@@ -182,7 +178,7 @@ export class Pump {
   #schedule(now: number): void {
     const due =
       this.#end === null
-        ? Math.min(this.#nextLook, this.#lastFrame + this.#idle, this.#endOfLife, this.#endOfCredential)
+        ? Math.min(this.#nextLook, this.#lastFrame + this.#idle, this.#endOfLife)
         : this.#nextLook
     const wait = Math.max(Math.ceil(due - now), 0)
     const { timers } = this.#options.time
@@ -200,7 +196,6 @@ export class Pump {
     if (this.#client.isClosed && this.#upstream.isClosed) return
     if (this.#end !== null) this.#schedule(now)
     // Each of these schedules by itself.
-    else if (now >= this.#endOfCredential) this.finish(policy, 'token.expired')
     else if (now >= this.#endOfLife) this.finish(goingAway, 'protocol.lifetime')
     else if (now >= this.#lastFrame + this.#idle) this.finish(goingAway, 'protocol.idle')
     else this.#schedule(now)

@@ -248,6 +248,8 @@ t.test('client certificates', async t => {
   const people = await authority(t, '/CN=people')
   const below = await people.intermediate()
   const others = await authority(t, '/CN=others')
+  const namesake = await authority(t, '/CN=people')
+  const borrowed = await people.pretender()
   const names = ['DNS:x.test', 'URI:spiffe://shop/orders', 'email:a@x.test', 'IP:10.0.0.1']
   const good = await people.leaf({ use: 'clientAuth', names, subject: '/O=shop/CN=orders' })
   const seen: (ClientCertificate | null)[] = []
@@ -263,6 +265,12 @@ t.test('client certificates', async t => {
     ['one of an intermediate that is sent along', await below.leaf({ use: 'clientAuth' }), null],
     ['unknown CA', await others.leaf({ use: 'clientAuth' }), 'UNABLE_TO_VERIFY_LEAF_SIGNATURE'],
     ['self-signed', others, 'INVALID_PURPOSE'],
+    [
+      'of a CA with the name of ours',
+      await namesake.leaf({ use: 'clientAuth' }),
+      'UNABLE_TO_VERIFY_LEAF_SIGNATURE'
+    ],
+    ['of a certificate that is no CA', await borrowed.leaf({ use: 'clientAuth' }), 'INVALID_PURPOSE'],
     ['expired', await people.leaf({ use: 'clientAuth', time: 'expired' }), 'CERT_HAS_EXPIRED'],
     ['not yet valid', await people.leaf({ use: 'clientAuth', time: 'future' }), 'CERT_NOT_YET_VALID'],
     ['for servers', await people.leaf({ use: 'serverAuth' }), 'INVALID_PURPOSE']

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { cookieShape, cookieValues, withoutOwnCookies } from '../../../src/session/cookie.ts'
+import { cookieNames, cookieShape, cookieValues, withoutOwnCookies } from '../../../src/session/cookie.ts'
 
 t.test('the prefix of the cookie needs TLS, and goes only without it', async t => {
   t.same(cookieShape('__Host-sallyport', 'https://a.example.com'), { name: '__Host-sallyport', secure: true })
@@ -18,9 +18,23 @@ t.test('a cookie is found by its exact name, as often as it is there', async t =
     ['sp', []],
     ['xsp=1; spx=2; SP=3', []],
     ['a="sp=1"', []],
-    ['sp=a=b', ['a=b']]
+    ['sp=a=b', ['a=b']],
+    ['sp;a=sp', []],
+    [' sp\t=\t1 ', ['1']],
+    ['=sp=1', []],
+    ['"sp"=1', []],
+    ['$Version=1, sp=1', []]
   ]
   for (const [header, values] of rows) t.same(cookieValues(header, 'sp'), values, String(header))
+})
+
+t.test('white space that browsers take for a part of the name is one', async t => {
+  // Browsers keep the rules of `__Host-` for names that begin so: another host of the domain may set these.
+  for (const space of ['\u00a0', '\v', '\f', '\ufeff', '\u2000', '\u0085']) {
+    t.same(cookieValues(`${space}__Host-sp=1`, '__Host-sp'), [], JSON.stringify(space))
+    t.same(cookieValues(`__Host-sp${space}=1`, '__Host-sp'), [], JSON.stringify(space))
+    t.same(cookieNames(`${space}__Host-sp-sign-in-0123456789abcdef=1`, '__Host-sp-sign-in-'), [])
+  }
 })
 
 t.test('no upstream gets a cookie of ours, in any spelling, and every other one as it was', async t => {

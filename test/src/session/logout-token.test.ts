@@ -12,13 +12,17 @@ const stranger = makeKey('ES256', 'one')
 const rsa = makeKey('RS256', 'two')
 const event = 'http://schemas.openid.net/event/backchannel-logout'
 
-function issuer(name: string, issuer: string): SessionIssuer {
-  const settings = { issuer, clientId: 'gateway', algorithms: ['ES256'], clockTolerance: 30_000 }
+function issuer(name: string, issuer: string, clientId = 'gateway'): SessionIssuer {
+  const settings = { issuer, clientId, algorithms: ['ES256'], clockTolerance: 30_000 }
   const verifier = { publicKey: async (kid?: string) => (kid === 'one' ? key.publicKey : null) }
   return { name, client: { settings }, verifier } as unknown as SessionIssuer
 }
 
-const issuers = [issuer('other', 'https://other.example.com'), issuer('corp', url)]
+const issuers = [
+  issuer('other', 'https://other.example.com'),
+  issuer('corp', url),
+  issuer('corp-console', url, 'console')
+]
 const now = () => Math.floor(Date.now() / 1000)
 
 function claims(changes: Record<string, unknown> = {}): Record<string, unknown> {
@@ -64,6 +68,13 @@ t.test('a logout token of an issuer says whose sessions end', async t => {
     const found = await readLogoutToken(await sign(changes, header), issuers, store)
     t.match(found, { ...expected, issuer: { name: 'corp' } })
   }
+})
+
+t.test('one issuer may know the gateway as two clients', async t => {
+  const store = new MemorySessionStore()
+  t.match(await readLogoutToken(await sign({ aud: 'console' }), issuers, store), {
+    issuer: { name: 'corp-console' }
+  })
 })
 
 t.test('everything else is refused', async t => {

@@ -19,7 +19,8 @@ function expired(): SessionRecord {
     subject: 'ada',
     sid: null,
     host: 'a',
-    claims: { sub: 'ada', groups: ['old'] },
+    claims: { sub: 'ada', groups: ['old'], scope: 'openid' },
+    userInfo: { sub: 'ada', email: 'ada@old.example' },
     idToken: 'first',
     refreshToken: 'one',
     refreshAt: now - 1,
@@ -33,7 +34,9 @@ function expired(): SessionRecord {
 const answer: SignedIn = {
   subject: 'ada',
   sid: null,
-  claims: { groups: ['new'] },
+  claims: { sub: 'ada', groups: ['new'] },
+  userInfo: null,
+  scope: null,
   idToken: null,
   refreshToken: 'two',
   expiresAt: Date.now() + 3_600_000
@@ -71,6 +74,35 @@ t.test('replicas refresh a session once', async t => {
   t.match(found[0], { refreshToken: 'two', idToken: 'first', claims: { sub: 'ada', groups: ['new'] } })
   t.same(store.get('a'), found[0])
 })
+
+t.test(
+  'what new tokens say takes the place of what the old ones said, and what they are silent of stays',
+  async t => {
+    const old = expired()
+    const userInfo = { sub: 'ada', groups: ['new'] }
+    const rows: [string, Partial<SignedIn>, Partial<SessionRecord>][] = [
+      ['nothing', { claims: null }, { claims: old.claims, userInfo: old.userInfo! }],
+      [
+        'no groups any more, and no scope',
+        { claims: { sub: 'ada' } },
+        { claims: { scope: 'openid', sub: 'ada' }, userInfo: old.userInfo! }
+      ],
+      [
+        'a smaller scope',
+        { claims: null, scope: 'email' },
+        { claims: { ...old.claims, scope: 'email' }, userInfo: old.userInfo! }
+      ],
+      ['more beside the ID token', { claims: null, userInfo }, { claims: old.claims, userInfo }]
+    ]
+    for (const [what, said, expected] of rows) {
+      const { store, client, resolve, all } = replicas(1)
+      store.set('a', old)
+      resolve({ ...answer, ...said })
+      const { claims, userInfo } = (await all[0]!.refresh('a', client)) as SessionRecord
+      t.strictSame({ claims, userInfo }, expected, what)
+    }
+  }
+)
 
 t.test('replicas agree that a session has ended', async t => {
   const { store, client, results, reject, all } = replicas(2)

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { parseStrictObject } from '../../../src/issuer/strict-json.ts'
+import { parseStrictObject } from '../../../src/json/strict-json.ts'
 
 t.test('every JSON object without doubled names is read as JSON.parse reads it', async t => {
   const outcome = fc.check(
