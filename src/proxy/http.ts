@@ -152,6 +152,7 @@ class ProxyCall implements UpstreamCall {
       own,
       remove: this.#exchange.removeResponseHeaders,
       location: this.#target.location,
+      sessionCookie: this.#target.forward.sessionCookie,
       host: request.headers.host
     })
     if (status === 204) dropContentLength(headers)
