@@ -6,7 +6,6 @@ import { readForm } from '../src/session/form.ts'
 import { LogoutRefused, readLogoutToken } from '../src/session/logout-token.ts'
 import { IssuerUnavailable, logFailure, SignInRefused } from '../src/session/oidc-client.ts'
 import { type Page, sendPage } from '../src/session/page.ts'
-import { displayName } from '../src/session/person.ts'
 import { ownSignInPaths, safeReturnUrl } from '../src/session/return-url.ts'
 import { callbackPath, type Sessions, SignInFailed } from '../src/session/sessions.ts'
 
@@ -70,8 +69,7 @@ export async function sessionRoutes(
     const exchange = exchangeOf(request.raw)
     const session = await sessions.current(request.headers)
     if (session === null) return sendPage(exchange, reply, signedOut)
-    const { claims, subject } = session.record
-    const name = displayName(claims.email, subject)
+    const name = sessions.nameOf(session.record)
     return sendPage(exchange, reply, {
       status: 200,
       title: 'Sign out?',

@@ -74,7 +74,7 @@ export class CredentialWatch {
       if (identity === null || exchange.call === null) continue
       if (exchange.upgrade === null && clock - exchange.startTime < lasting) continue
       const left = endOf(exchange) - now
-      if (left <= 0) exchange.call.revoke?.(expired, false)
+      if (left <= 0) end(exchange, expired, false)
       else if (left < next) next = left
       if (exchange.stillHolds !== null) questions.push(exchange)
     }
@@ -94,7 +94,20 @@ export class CredentialWatch {
 async function askInTurn(queue: Iterable<Exchange>): Promise<void> {
   for (const exchange of queue) {
     if (exchange.call === null || (await holds(exchange))) continue
-    exchange.call?.revoke?.(withdrawn(exchange), true)
+    end(exchange, withdrawn(exchange), true)
+  }
+}
+
+/** One that cannot be ended in its own words must not keep the others from their end. */
+function end(exchange: Exchange, refusal: Refusal, isWithdrawn: boolean): void {
+  try {
+    exchange.call?.revoke?.(refusal, isWithdrawn)
+  } catch (err) {
+    exchange.observer.log.error(
+      { err, route: exchange.route?.name },
+      'what was open could not be ended properly'
+    )
+    exchange.abandon()
   }
 }
 

@@ -86,6 +86,11 @@ install_pyjwt() {
   mv "$bin/python-with-pyjwt.new" "$bin/python-with-pyjwt"
 }
 
+# People sign in at a provider that is not in the process of the test.
+install_keycloak() {
+  ln -sf "$("$(dirname "${BASH_SOURCE[0]}")/keycloak.sh")" "$bin/keycloak"
+}
+
 install_promtool
 install_redis
 install_h2spec
@@ -94,5 +99,6 @@ install_chromium
 install_evaluators
 install_grpc_interop
 install_pyjwt
+install_keycloak
 
 printf '%s\n' "$bin"

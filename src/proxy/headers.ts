@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Exchange } from '../exchange.ts'
 import type { Identity } from '../identity.ts'
-import { withoutOwnCookies } from '../session/cookie.ts'
+import { setsOwnCookie, withoutOwnCookies } from '../session/cookie.ts'
 import type { SignIdentity } from '../signed-identity/signer.ts'
 import { formatTraceparent } from '../trace.ts'
 
@@ -196,6 +196,8 @@ export interface ResponseChanges {
   remove: readonly string[] | null
   /** Turns a Location of the upstream into one of the gateway; null where nothing is rewritten. */
   location: ((value: string, host: string | undefined) => string) | null
+  /** Name of the gateway's session cookie, which no upstream may set: it could sign people in as whom it likes. Null: none. */
+  sessionCookie: string | null
   /** Host that the client asked for; for `location`. */
   host: string | undefined
 }
@@ -203,7 +205,7 @@ export interface ResponseChanges {
 /** Header of the answer, as `writeHead` takes it, from the upstream's raw one. */
 export function returnedHeaders(raw: readonly Buffer[], changes: ResponseChanges): string[] {
   const list: string[] = []
-  const { own, remove, location } = changes
+  const { own, remove, location, sessionCookie } = changes
   const nominatedByUpstream = connectionOf(raw)
   for (let i = 0; i < raw.length; i += 2) {
     const name = headerName(raw[i] as Buffer)
@@ -212,6 +214,7 @@ export function returnedHeaders(raw: readonly Buffer[], changes: ResponseChanges
     if (remove?.includes(name)) continue
     if (name !== 'vary' && name !== 'set-cookie' && Object.hasOwn(own, name)) continue
     const value = (raw[i + 1] as Buffer).toString('latin1')
+    if (name === 'set-cookie' && sessionCookie !== null && setsOwnCookie(value, sessionCookie)) continue
     list.push(name, name === 'location' && location !== null ? location(value, changes.host) : value)
   }
   for (const name in own) {

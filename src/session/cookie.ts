@@ -65,6 +65,13 @@ export function withoutOwnCookies(header: string, name: string): string | undefi
   return rest === '' ? undefined : rest
 }
 
+/** Whether a Set-Cookie would set a cookie of ours, or one that is sent back as if it were (a cookie without a name). */
+export function setsOwnCookie(value: string, name: string): boolean {
+  let start = 0
+  while (isBlank(value.charCodeAt(start)) || value.charCodeAt(start) === 0x3d) start++
+  return value.slice(start, start + name.length).toLowerCase() === name.toLowerCase()
+}
+
 /** A Set-Cookie for this host alone, which no script reads. `maxAge` in seconds: 0 takes the cookie away. */
 export function setCookie(shape: CookieShape, name: string, value: string, maxAge?: number): string {
   return fastifyCookie.serialize(name, value, {

@@ -10,6 +10,7 @@ import { claimsOf } from './claims.ts'
 import type { PendingSignIn, SessionRecord, SessionStore } from './contract.ts'
 import { type CookieShape, cookieNames, cookieValues, setCookie } from './cookie.ts'
 import { IssuerUnavailable, type OidcClient, SignInRefused } from './oidc-client.ts'
+import { displayName } from './person.ts'
 import { type Refresher, tokenTimes } from './refresher.ts'
 import { safeReturnUrl } from './return-url.ts'
 
@@ -184,6 +185,13 @@ export class Sessions {
       location: safeReturnUrl(pending.returnTo),
       cookies: [setCookie(cookie, name, '', 0), setCookie(cookie, cookie.name, this.#signer.sign(id))]
     }
+  }
+
+  /** What the person of a session is called on a page; null where nothing can be shown. */
+  nameOf(record: SessionRecord): string | null {
+    const issuer = this.options.issuers.get(record.issuerName)
+    const email = issuer === undefined ? null : this.#identity(record, issuer).email
+    return displayName(email, record.subject)
   }
 
   /** Ends a session here, and says where it ends at the issuer; null where that has no such page. */

@@ -80,6 +80,12 @@ shared(
     const start = performance.now()
     t.equal(await status(first), 503)
     t.ok(performance.now() - start < 1000)
+    const strange = new Browser()
+    for (const path of ['/a', '/oauth2/sign-in']) {
+      const page = await strange.open(`${first.url}${path}`)
+      t.equal(page.status, 503, 'and nobody begins a sign-in')
+      t.match(page.body, 'Reason: session.unavailable')
+    }
     redis.thaw()
     while (!first.lines.some(({ msg }) => msg === 'Redis is back'))
       await new Promise(resolve => setImmediate(resolve))

@@ -1,6 +1,7 @@
 import t, { type Test } from 'tap'
 import { Browser, type Visit } from '../fixtures/browser.ts'
 import { echoUpstream } from '../fixtures/echo.ts'
+import { rawUpstream } from '../fixtures/proxying.ts'
 import { hostileReturnUrls } from '../fixtures/return-urls.ts'
 import { ahead, issuerYaml, personalIssuer, type SignInGateway, signInGateway } from '../fixtures/sign-in.ts'
 
@@ -358,4 +359,24 @@ t.test('cookies with names that nobody can write are no obstacle to a sign-in', 
   const headers = { cookie: names.map(name => `${name}=1`).join('; ') }
   const away = await new Browser().open(`${url}/a`, { headers, until: () => true })
   t.equal(away.status, 302)
+})
+
+t.test('no upstream sets the cookie of a session, however it is spelled', async t => {
+  const theirs = ['theirs=1; Path=/', 'a-sallyport=1', 'xsallyport=2']
+  const ours = [
+    'sallyport=x',
+    'Sallyport=x; Path=/',
+    ' sallyport=x',
+    '=sallyport=x',
+    ' =\tsallyport=x',
+    'sallyport-sign-in-0=x'
+  ]
+  const raw = await rawUpstream(t, socket => {
+    const lines = [...ours, ...theirs].map(value => `Set-Cookie: ${value}\r\n`).join('')
+    socket.write(`HTTP/1.1 200 OK\r\nContent-Length: 0\r\n${lines}\r\n`)
+  })
+  const { url } = await signInGateway(t, raw.url)
+  const page = await new Browser().open(`${url}/a`)
+  t.equal(page.status, 200)
+  t.same(page.headers['set-cookie'], theirs)
 })

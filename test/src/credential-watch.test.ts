@@ -211,6 +211,25 @@ t.test('a question that is never answered is given up after a minute', async t =
   t.equal(later.ends.length, 1)
 })
 
+t.test('one that cannot be ended properly is broken off, and the others end', async t => {
+  const { timers, open } = watched()
+  const [broken, other] = [open({ endsIn: 6000 }), open({ endsIn: 6000 })]
+  const said: string[] = []
+  Object.assign(broken.exchange, {
+    call: {
+      revoke() {
+        throw new Error('a')
+      }
+    },
+    route: { name: 'all' },
+    observer: { log: { error: (_fields: object, text: string) => said.push(text) } },
+    abandon: () => Object.assign(broken.exchange, { call: null })
+  })
+  timers.advance(60_000)
+  t.same(said, ['what was open could not be ended properly'])
+  t.equal(other.ends.length, 1)
+})
+
 t.test('what has ended while somebody was asked is left alone', async t => {
   const { timers, open } = watched()
   let answer = (_holds: boolean): void => {}

@@ -47,7 +47,7 @@ export function buffersOf(rawHeaders: readonly string[]): Buffer[] {
 }
 
 function returnedFields(
-  { removeResponseHeaders, request }: Exchange,
+  { removeResponseHeaders, request, observer }: Exchange,
   rawHeaders: readonly string[],
   own: OwnHeaders,
   location: RewriteLocation | null
@@ -56,6 +56,7 @@ function returnedFields(
     own,
     remove: removeResponseHeaders,
     location,
+    sessionCookie: observer.sessionCookie ?? null,
     host: request.headers.host
   })
 }
