@@ -1,10 +1,14 @@
 import { once } from 'node:events'
+import { writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { connect } from 'node:http2'
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
+import { digestOfKey, makeKey as makeApiKey } from '../../plugins/api-key/key.ts'
 import type { Explanation } from '../../src/explain/explanation.ts'
+import { temporaryFolder } from '../fixtures/certificates.ts'
 import { http2Upstream } from '../fixtures/http2-upstream.ts'
 import { localIssuer, makeKey } from '../fixtures/issuer.ts'
 import { rawClient } from '../fixtures/raw.ts'
@@ -65,7 +69,7 @@ async function grpcBackend(t: Test): Promise<string> {
   return url
 }
 
-function configuration(issuer: string, http: string, grpc: string): string {
+function configuration(issuer: string, http: string, grpc: string, keys: string): string {
   return `listeners:
   http: { host: 127.0.0.1, port: 0 }
   h2c: { host: 127.0.0.1, port: 0 }
@@ -74,6 +78,7 @@ trustedProxies: [127.0.0.0/8]
 issuers: { corp: { issuer: "${issuer}", audience: [orders-api] } }
 upstreams:
   backend: { url: "${http}" }
+  next: { url: "${http}" }
   calls: { url: "${grpc}", protocol: h2c }
 plugins:
   - ip-filter: { deny: [203.0.113.0/24] }
@@ -112,6 +117,15 @@ routes:
     plugins:
       - authorize: { body: { maxSize: 1Ki }, allow: '!has(request.body) || request.body.amount < 1000' }
       - authorize: { mode: shadow, body: { maxSize: 4Ki }, allow: 'request.body.items.all(i, i > 1)' }
+  items:
+    match: { path: /items }
+    upstreams: [{ name: backend, weight: 2 }, { name: next, weight: 1 }]
+    plugins:
+      - any: [jwt: { issuer: corp }, api-key: { keys: { file: "${keys}" } }, anonymous: { scopes: ["items:see"] }]
+      - authorize:
+          scopes: ["items:see"]
+          body: { maxSize: 1Ki }
+          allow: '!has(request.body) || !has(request.body.amount) || request.body.amount < 1000'
   socket:
     match: { path: /socket, protocol: websocket }
     upstream: backend
@@ -232,7 +246,17 @@ async function tokens(t: Test, issuer: Awaited<ReturnType<typeof localIssuer>>):
   ])
 }
 
-function requests(credentials: readonly string[]): fc.Arbitrary<Asked> {
+/** A file of keys for the gateway, and some of them: good, without the scope, and of nobody. */
+async function keyFile(t: Test): Promise<{ file: string; keys: string[] }> {
+  const file = join(await temporaryFolder(t), 'keys.yaml')
+  const [good, poor, unknown] = [makeApiKey(), makeApiKey(), makeApiKey()]
+  const entry = ({ id, key }: typeof good, scopes: string) =>
+    `  - { id: ${id}, hash: "sha256:${digestOfKey(key).toString('hex')}", owner: ${id}, scopes: [${scopes}] }\n`
+  await writeFile(file, `keys:\n${entry(good, '"items:see"')}${entry(poor, '')}`)
+  return { file, keys: [good, poor, unknown].map(({ key }) => key) }
+}
+
+function requests(credentials: readonly string[], keys: readonly string[]): fc.Arbitrary<Asked> {
   const good = credentials.slice(0, 4)
   const credential = fc.oneof(
     { weight: 6, arbitrary: fc.constantFrom(...good).map(token => `Bearer ${token}`) },
@@ -416,14 +440,15 @@ function requests(credentials: readonly string[]): fc.Arbitrary<Asked> {
       )
       .map(lists => lists.flat())
   })
-  const pay = fc.record({
+  const withBody = fc.record({
     protocol: fc.constant<Protocol>('http'),
     method: fc.constantFrom('POST', 'PUT', 'GET', 'HEAD'),
-    target: fc.constant('/pay'),
+    target: fc.constantFrom('/pay', '/items'),
     host: fc.constant('api.example.com'),
     headers: fc
       .tuple(
         common,
+        maybe('x-api-key', fc.constantFrom(...keys, `${keys[0]}x`), 6),
         maybe('content-type', fc.constantFrom('application/json', 'application/json', 'text/plain'), 30),
         maybe('content-encoding', fc.constant('gzip'), 0.3)
       )
@@ -436,6 +461,9 @@ function requests(credentials: readonly string[]): fc.Arbitrary<Asked> {
         arbitrary: fc.constantFrom(
           '',
           'null',
+          '[]',
+          '[{"amount":5000}]',
+          '{"amount":[1]}',
           '{"amount":1,"amount":2}',
           '{"amount":1',
           '{"amount":1e999}',
@@ -446,7 +474,7 @@ function requests(credentials: readonly string[]): fc.Arbitrary<Asked> {
     )
   })
   return fc.oneof(
-    { weight: 2, arbitrary: pay },
+    { weight: 3, arbitrary: withBody },
     { weight: 5, arbitrary: http },
     { weight: 2, arbitrary: webSocket },
     { weight: 2, arbitrary: grpc }
@@ -459,9 +487,10 @@ t.test(
   async t => {
     const issuer = await localIssuer(t)
     const { url } = await backend(t)
-    const running = await buildGateway(t, configuration(issuer.url, url, await grpcBackend(t)))
+    const { file, keys } = await keyFile(t)
+    const running = await buildGateway(t, configuration(issuer.url, url, await grpcBackend(t), file))
     const seen = new Map<string, number>()
-    const property = fc.asyncProperty(requests(await tokens(t, issuer)), async asked => {
+    const property = fc.asyncProperty(requests(await tokens(t, issuer), keys), async asked => {
       const before = await explained(running, asked)
       const { reason, ...told } = await live(running, asked)
       const key = `${asked.protocol} ${before.verdict} ${before.reason ?? before.status ?? 'upstream'}`
@@ -489,6 +518,7 @@ t.test(
       'token.expired',
       'scope.missing',
       'policy.denied',
+      'policy.error',
       'rate.exceeded',
       'request.malformed',
       'route.none',
