@@ -182,7 +182,7 @@ export class GrpcCall implements UpstreamCall, RequestSink, AnswerSink {
     }
     const own = this.#reply.getHeaders()
     const list: HeaderList = []
-    addReturned(list, raw, own, this.#exchange.removeResponseHeaders)
+    addReturned(list, raw, own, this.#exchange)
     this.#sent.drop()
     try {
       addOwn(list, own)
@@ -223,7 +223,7 @@ export class GrpcCall implements UpstreamCall, RequestSink, AnswerSink {
       return
     }
     const list: HeaderList = []
-    addReturned(list, raw, noHeaders, this.#exchange.removeResponseHeaders)
+    addReturned(list, raw, noHeaders, this.#exchange)
     this.#complete(status)
     this.#client.end(list)
   }
