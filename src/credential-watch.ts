@@ -1,5 +1,6 @@
 import { Refusal } from './errors.ts'
 import type { Exchange } from './exchange.ts'
+import type { Identity } from './identity.ts'
 import { processTimers, type Timers } from './timers.ts'
 
 /** Timers, the clock that they go by (it never goes back), and the calendar that credentials go by; all in milliseconds. */
@@ -76,7 +77,8 @@ export class CredentialWatch {
       const left = endOf(exchange) - now
       if (left <= 0) end(exchange, expired, false)
       else if (left < next) next = left
-      if (exchange.stillHolds !== null) questions.push(exchange)
+      // Of what has run out, which may go on to an end of its own, nobody can tell any more whether it was withdrawn.
+      if (exchange.stillHolds !== null && !hasRunOut(identity, now)) questions.push(exchange)
     }
     this.#lookIn(next)
     if (this.#askingSince !== null && clock - this.#askingSince < askingTime) return
@@ -118,6 +120,11 @@ async function holds({ stillHolds, request }: Exchange): Promise<boolean> {
   } catch {
     return true
   }
+}
+
+/** Without the tolerance: whoever is asked goes by a clock of its own. */
+function hasRunOut({ expiresAt }: Identity, now: number): boolean {
+  return expiresAt !== null && expiresAt <= now
 }
 
 /** On the calendar. Who was let in within the tolerance of clocks is not thrown out at once. */

@@ -87,7 +87,7 @@ export interface ExchangeObserver {
  * and the only maker of the outcome. It ends with the `close` event of the response, which Node emits exactly once:
  * after the last byte was handed to the system, or when the connection or the HTTP/2 stream went; a WebSocket with its close.
  *
- * An HTTP/2 request has Node's compatibility objects for `request` and `response`, which routers and plugins cannot tell from
+ * An HTTP/2 request has objects of the gate for `request` and `response`, which routers and plugins cannot tell from
  * those of HTTP/1, and its stream beside them.
  */
 export class Exchange implements RequestGateway, Listed {

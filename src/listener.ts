@@ -1,6 +1,5 @@
 import { once } from 'node:events'
 import { type IncomingMessage, type Server, ServerResponse } from 'node:http'
-import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
 import { type AddressInfo, createServer, type Server as NetServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { LimitsConfig, ListenerConfig } from './config/schema.ts'
@@ -8,7 +7,12 @@ import { CredentialWatch, type WatchTime } from './credential-watch.ts'
 import { Refusal } from './errors.ts'
 import { type Exchange, exchangeOf } from './exchange.ts'
 import { connectionOf } from './gate/connection.ts'
-import { createHttp2Server, type Http2Front } from './gate/http2-server.ts'
+import {
+  createHttp2Server,
+  type Http2Front,
+  type Http2Request,
+  type Http2Response
+} from './gate/http2-server.ts'
 import { createHttpServer, type RefusedRequest } from './gate/server.ts'
 import { type CredentialSource, createTlsServer } from './gate/tls-server.ts'
 import type { Generation } from './generation.ts'
@@ -227,8 +231,8 @@ export class PublicListener {
     this.#options.current().handle(request, response, refusal ?? this.#judgeLoad())
   }
 
-  /** Node's compatibility objects are what routers and plugins know; only types tell them from those of HTTP/1. */
-  #takeStream(request: Http2ServerRequest, response: Http2ServerResponse, refusal: Refusal | null): void {
+  /** Routers and plugins cannot tell the two from those of HTTP/1: only types can. */
+  #takeStream(request: Http2Request, response: Http2Response, refusal: Refusal | null): void {
     const exchange = this.#options
       .current()
       .handle(

@@ -2,6 +2,7 @@ import { Environment } from '@marcbachmann/cel-js'
 import type { OptionProblem } from '../../src/plugin/define.ts'
 import { findBody } from './body-paths.ts'
 import { type Flaw, flawOf } from './flaws.ts'
+import { askObjectsOnly } from './has.ts'
 import { ClientView, IdentityView, type PolicyInput, RequestView, RouteView, RpcView } from './input.ts'
 import { inCidr } from './networks.ts'
 
@@ -81,7 +82,10 @@ function compile(source: string, seesBody: boolean): Compiled {
     if (!valid) return { flaw: error }
     const flaw = flawOf(evaluate.ast)
     if (flaw !== null) return { flaw }
-    if (type === 'bool') return { evaluate, looksAtBody: body !== null }
+    if (type === 'bool') {
+      askObjectsOnly(evaluate.ast)
+      return { evaluate, looksAtBody: body !== null }
+    }
     const remedy = 'compare it with something, e.g. … == true'
     return { flaw: { summary: `the expression gives ${type}, not bool`, remedy } }
   } catch (error) {

@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http'
-import type { Http2ServerRequest } from 'node:http2'
 import { Refusal } from '../errors.ts'
 import { finding, type HeaderReport, judgeHeaders } from './headers.ts'
 import { isHost } from './host.ts'
+import type { Http2Request } from './http2-request.ts'
 import { allowedMethods } from './raw-problem.ts'
 import { judgeTarget, longTarget, malformedTarget, traits } from './target.ts'
 
@@ -44,7 +44,7 @@ function malformed(detail: string, status = 400): Refusal {
 }
 
 const kTraits = Symbol('sallyport.traits')
-type JudgedRequest = (IncomingMessage | Http2ServerRequest) & { [kTraits]?: number }
+type JudgedRequest = (IncomingMessage | Http2Request) & { [kTraits]?: number }
 
 /** What the last call of `judgeFields` has found. One object for all requests: nothing of it is kept. */
 export const report: Readonly<HeaderReport> = {
@@ -110,7 +110,7 @@ export function judgeOriginForm(request: JudgedRequest, url: string, maxPathByte
 }
 
 /** Flags of `traits` that the route has to allow: underscores in header names, escapes of separators in the path. */
-export function requestTraits(request: IncomingMessage | Http2ServerRequest): number {
+export function requestTraits(request: IncomingMessage | Http2Request): number {
   return (request as JudgedRequest)[kTraits] ?? 0
 }
 

@@ -1,6 +1,6 @@
 import { METHODS } from 'node:http'
-import { Http2ServerRequest, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2'
-import { Duplex } from 'node:stream'
+import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2'
+import { Duplex, Readable } from 'node:stream'
 import type { Refusal } from '../errors.ts'
 import { type GateOptions, isForwardable, judgeFields, judgeOriginForm, refusals, report } from './gate.ts'
 import { isHost } from './host.ts'
@@ -19,6 +19,9 @@ const fieldOverhead = 32
 const knownMethods = new Set(METHODS)
 
 const kRequest = Symbol('sallyport.request')
+
+/** Node emits `close` of a request by itself. */
+const readableOptions = Object.freeze({ autoDestroy: false, emitClose: false })
 
 /** A stream that knows its request. `push` is Node's door for what comes in. */
 export type RequestStream = ServerHttp2Stream & { [kRequest]?: Http2Request | undefined }
@@ -43,86 +46,87 @@ export function resetStream(stream: ServerHttp2Stream, code: number): void {
   else stream.close(code)
 }
 
+/** Most requests have none. */
+const noTrailers = Object.freeze({})
+const noRawTrailers: readonly string[] = Object.freeze([])
+
 /**
- * A request that looks to its handler as one of HTTP/1 does: no pseudo-headers, one `host`, a target in origin-form. It differs
- * from Node's own class where that would mislead: a body that breaks off never looks like one that ended (Node ends it when the
- * client resets with NO_ERROR), `complete` means that all of the request is here, and `socket` is what is known of the
- * connection, since the socket itself belongs to all requests of it.
+ * A request that looks to its handler as one of HTTP/1 does: no pseudo-headers, one `host`, a target in origin-form. It stands in
+ * for Node's own class, which has eight listeners on each stream whether it is read or not, and which differs where that would
+ * mislead: here a body that breaks off never looks like one that ended (Node ends it when the client resets with NO_ERROR),
+ * `complete` means that all of the request is here, and `socket` is what is known of the connection, since the socket itself
+ * belongs to all requests of it.
  */
-export class Http2Request extends Http2ServerRequest {
+export class Http2Request extends Readable {
+  readonly stream: ServerHttp2Stream
+  readonly headers: IncomingHttpHeaders
+  readonly httpVersion = '2.0'
+  readonly httpVersionMajor = 2
+  readonly httpVersionMinor = 0
   /** Null for a stream whose connection has ended before the handler could hear of it. */
   readonly connectionState: Http2Connection | null
+  readonly scheme: string
+  method: string
+  url: string
+  rawHeaders: string[]
+  trailers: Readonly<Record<string, string | string[] | undefined>> = noTrailers
+  rawTrailers: readonly string[] = noRawTrailers
   response: Http2Response | null = null
   /** The client has sent all of it. */
   isComplete: boolean
-  /** An `Expect: 100-continue` that is not answered yet. */
-  awaitsContinue = false
+  /** An `Expect: 100-continue` that is not answered yet; the gate refuses every other, but for one in other letters. */
+  awaitsContinue: boolean
+  #isRead = false
+  #isClosed = false
   #isHandedOver = false
-  readonly #scheme: string | undefined
-  #method: string
-  #url: string
-  #raw: string[]
 
-  constructor(
-    stream: ServerHttp2Stream,
-    headers: IncomingHttpHeaders,
-    _options: unknown,
-    rawHeaders: readonly string[]
-  ) {
-    // Node emits `close` of a request by itself.
-    super(stream, headers, { emitClose: false }, rawHeaders)
+  constructor(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, rawHeaders: string[]) {
+    super(readableOptions)
+    this.stream = stream
+    this.headers = headers
     this.connectionState = connectionOfSession(stream.session) ?? null
-    this.#method = headers[':method'] ?? ''
-    this.#url = headers[':path'] ?? '/'
-    this.#scheme = headers[':scheme']
-    this.#raw = rawHeaders as string[]
+    this.method = headers[':method'] ?? ''
+    this.url = headers[':path'] ?? '/'
+    this.scheme = headers[':scheme'] ?? ''
+    this.rawHeaders = rawHeaders
     this.isComplete = stream.endAfterHeaders || hasEnded(stream)
+    this.awaitsContinue = headers.expect !== undefined
     ;(stream as RequestStream)[kRequest] = this
     stream.push = pushChecked
+    stream.on('trailers', takeTrailers)
+    // Of a stream that breaks off its request and its response hear by `close`.
+    stream.on('error', ignore)
+    stream.on('close', closeRequest)
+    this.on('pause', pauseStream)
+    this.on('resume', resumeStream)
   }
 
-  // Node has them as accessors, which its types call properties: a class may not override them in its own syntax.
-  static {
-    Object.defineProperties(Http2Request.prototype, {
-      method: {
-        get(this: Http2Request) {
-          return this.#method
-        },
-        set(this: Http2Request, method: string) {
-          this.#method = method
-        }
-      },
-      url: {
-        get(this: Http2Request) {
-          return this.#url
-        },
-        set(this: Http2Request, url: string) {
-          this.#url = url
-        }
-      },
-      authority: {
-        get(this: Http2Request) {
-          return this.headers.host ?? ''
-        }
-      },
-      scheme: {
-        get(this: Http2Request) {
-          return this.#scheme ?? ''
-        }
-      },
-      rawHeaders: {
-        get(this: Http2Request) {
-          return this.#raw
-        }
-      },
-      complete: {
-        get(this: Http2Request) {
-          return this.isComplete
-        }
-      },
-      socket: { get: infoOf },
-      connection: { get: infoOf }
-    })
+  get authority(): string {
+    return this.headers.host ?? ''
+  }
+
+  get complete(): boolean {
+    return this.isComplete
+  }
+
+  /** The client has gone before its answer was whole. */
+  get aborted(): boolean {
+    return this.stream.aborted
+  }
+
+  /** Undefined only for a request that has no connection, and never gets to a handler. */
+  get socket(): ConnectionInfo {
+    return this.connectionState?.info as ConnectionInfo
+  }
+
+  get connection(): ConnectionInfo {
+    return this.socket
+  }
+
+  /** Calls back after so many milliseconds in which nothing came or went on the stream. */
+  setTimeout(milliseconds: number, callback?: () => void): this {
+    if (!this.#isClosed) this.stream.setTimeout(milliseconds, callback)
+    return this
   }
 
   /** Whether content comes with the request: HTTP/2 needs no field that says so. */
@@ -130,14 +134,22 @@ export class Http2Request extends Http2ServerRequest {
     return !this.stream.endAfterHeaders
   }
 
-  override _read(size: number): void {
+  override _read(): void {
     // A refusal spares the client the upload: only who reads the body asks for it.
     if (this.awaitsContinue) {
       this.awaitsContinue = false
       if (!this.stream.headersSent && !this.stream.closed && !this.stream.destroyed)
         this.response?.writeContinue()
     }
-    super._read(size)
+    const { stream } = this
+    if (this.#isRead) {
+      // Not within this call, which may be one of the stream's own.
+      process.nextTick(resume, stream)
+      return
+    }
+    this.#isRead = true
+    stream.on('data', takeData)
+    stream.on('end', takeEnd)
   }
 
   /** Whoever calls it reads the stream: nothing comes through the request any more, not even its end. */
@@ -158,25 +170,35 @@ export class Http2Request extends Http2ServerRequest {
     return false
   }
 
+  /** The stream has closed. */
+  streamClosed(): void {
+    this.#isClosed = true
+    this.push(null)
+    // As in HTTP/1: what nobody has read is thrown away.
+    if (!this.#isRead) this.resume()
+    if (this.aborted) this.emit('aborted')
+    this.emit('close')
+  }
+
   /**
    * Judges the request, and gives it the shape that its handler sees.
    * @returns null when it is well formed; otherwise the refusal to answer with
    */
   judge(options: Http2GateOptions): Refusal | null {
     const { headers } = this
-    const sent = this.#raw
+    const sent = this.rawHeaders
     const authority = headers[':authority']
     const pseudo = countPseudo(sent)
     delete headers[':method']
     delete headers[':path']
     delete headers[':scheme']
     delete headers[':authority']
-    this.#raw = sent.slice(pseudo * 2)
+    this.rawHeaders = sent.slice(pseudo * 2)
     const host = headers.host
     if (authority !== undefined) {
       headers.host = authority
       // In the place that clients of HTTP/1 give it, so that both lists of fields say the same.
-      if (host === undefined) this.#raw.unshift('host', authority)
+      if (host === undefined) this.rawHeaders.unshift('host', authority)
     }
     // Host stands in for :authority and is none of the fields that the client has sent.
     if (sent.length - pseudo * 2 > options.maxHeaderCount * 2) return refusals.headerCount
@@ -188,10 +210,10 @@ export class Http2Request extends Http2ServerRequest {
     if (!isHost(one)) return refusals.badHost
     if (host !== undefined && authority !== undefined && !isSameAuthority(host, authority))
       return refusals.otherHost
-    if (!isForwardable(this.#method)) return refusals.method
-    if (!knownMethods.has(this.#method)) return refusals.unknownMethod
-    if (this.#scheme !== 'https' && this.#scheme !== 'http') return refusals.scheme
-    return judgeOriginForm(this, this.#url, options.maxPathBytes)
+    if (!isForwardable(this.method)) return refusals.method
+    if (!knownMethods.has(this.method)) return refusals.unknownMethod
+    if (this.scheme !== 'https' && this.scheme !== 'http') return refusals.scheme
+    return judgeOriginForm(this, this.url, options.maxPathBytes)
   }
 
   /** All of the body is here and was handed on. */
@@ -204,10 +226,6 @@ export class Http2Request extends Http2ServerRequest {
 export function connectionInfo(request: Http2Request): ConnectionInfo {
   // A request without a connection never gets to a handler.
   return (request.connectionState as Http2Connection).info
-}
-
-function infoOf(this: Http2Request): ConnectionInfo | undefined {
-  return this.connectionState?.info
 }
 
 function countPseudo(rawHeaders: readonly string[]): number {
@@ -255,3 +273,41 @@ function pushChecked(this: RequestStream, chunk: Buffer | null, encoding?: Buffe
 function destroyStream(stream: ServerHttp2Stream): void {
   stream.destroy()
 }
+
+function takeData(this: RequestStream, chunk: Buffer): void {
+  if (this[kRequest]?.push(chunk) === false) this.pause()
+}
+
+function takeEnd(this: RequestStream): void {
+  this[kRequest]?.push(null)
+}
+
+function takeTrailers(
+  this: RequestStream,
+  trailers: IncomingHttpHeaders,
+  _flags: number,
+  rawTrailers: string[]
+): void {
+  const request = this[kRequest]
+  if (request === undefined) return
+  request.trailers = trailers
+  request.rawTrailers = rawTrailers
+}
+
+function closeRequest(this: RequestStream): void {
+  this[kRequest]?.streamClosed()
+}
+
+function pauseStream(this: Http2Request): void {
+  this.stream.pause()
+}
+
+function resumeStream(this: Http2Request): void {
+  this.stream.resume()
+}
+
+function resume(stream: ServerHttp2Stream): void {
+  stream.resume()
+}
+
+function ignore(): void {}

@@ -1,17 +1,27 @@
 import { subscribe } from 'node:diagnostics_channel'
-import { constants, Http2ServerResponse, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2'
+import { type OutgoingHttpHeaders, validateHeaderName } from 'node:http'
+import { constants, type ServerHttp2Stream } from 'node:http2'
+import { Stream } from 'node:stream'
 import type { Listed } from '../roster.ts'
 import { connectionOfSession, type Http2Connection } from './http2-connection.ts'
+import type { ConnectionInfo } from './http2-info.ts'
 import { forgetRequest, type Http2Request, requestOfStream } from './http2-request.ts'
 
-type Headers = OutgoingHttpHeaders | readonly string[]
+type Value = number | string | readonly string[]
+type Done = (error?: Error | null) => void
 
 /**
- * An answer that takes what handlers of HTTP/1 do to one. It differs from Node's own class where that would break them: fields of
- * the connection are left out instead of making an error or a warning, a body for HEAD, 204 and 304 is thrown away, `finish` is
- * emitted only for an answer that was sent, and `close` for every one (Node forgets HEAD requests that are reset).
+ * An answer that takes what handlers of HTTP/1 do to one. It stands in for Node's own class, which has five listeners on each
+ * stream whether the answer goes through it or not, and which would break them: here fields of the connection are left out instead
+ * of making an error or a warning, a body for HEAD, 204 and 304 is thrown away, `finish` is emitted only for an answer that was
+ * sent, and `close` for every one (Node forgets HEAD requests that are reset).
  */
-export class Http2Response extends Http2ServerResponse<Http2Request> implements Listed {
+export class Http2Response extends Stream implements Listed {
+  readonly stream: ServerHttp2Stream
+  readonly req: Http2Request
+  readonly writable = true
+  statusMessage = ''
+  sendDate = true
   /** Milliseconds on the clock of the connection. */
   readonly startTime: number
   /** In the answers of its connection. */
@@ -30,76 +40,235 @@ export class Http2Response extends Http2ServerResponse<Http2Request> implements 
   isCounted = false
   /** HTTP/1 has it, and those who set it mean the connection: here they have nothing to say. */
   shouldKeepAlive = true
+  #status = 200
+  #headers: OutgoingHttpHeaders | null = null
+  #trailers: OutgoingHttpHeaders | null = null
+  #isEnding = false
+  #isClosed = false
+  #awaitsDrain = false
 
-  constructor(stream: ServerHttp2Stream) {
-    super(stream)
-    const request = requestOfStream(stream)
-    if (request === undefined) throw new Error('a response without a request')
+  constructor(stream: ServerHttp2Stream, request: Http2Request) {
+    super()
     request.response = this
+    this.stream = stream
+    this.req = request
     this.startTime = request.connectionState?.now() ?? 0
     stream.on('close', endStream)
     stream._write = writeCounted
     stream._writev = writevCounted
   }
 
-  // Node has no `destroyed`, and its types call the other a property: a class may not override them in its own syntax.
-  static {
-    Object.defineProperties(Http2Response.prototype, {
-      destroyed: {
-        get(this: Http2Response) {
-          return this.stream.destroyed
-        }
-      },
-      writableFinished: {
-        get(this: Http2Response) {
-          // The stream of a HEAD request is finished before its answer.
-          return this.stream.writableFinished && this.stream.headersSent
-        }
-      }
-    })
+  get statusCode(): number {
+    return this.#status
   }
 
-  override emit(event: string | symbol, ...args: unknown[]): boolean {
-    if (event === 'finish' && !this.writableFinished) return false
-    return super.emit(event as 'close', ...(args as []))
+  /** Throws a RangeError for a status that no final answer has. */
+  set statusCode(code: number) {
+    const status = code | 0
+    if (status < 200 || status > 599)
+      throw coded(new RangeError(`invalid status: ${code}`), 'ERR_HTTP2_STATUS_INVALID')
+    this.#status = status
   }
 
-  override setHeader(name: string, value: number | string | readonly string[]): this {
-    if (!isConnectionField(name)) super.setHeader(name, value)
+  get headersSent(): boolean {
+    return this.stream.headersSent
+  }
+
+  get _header(): boolean {
+    return this.headersSent
+  }
+
+  get destroyed(): boolean {
+    return this.stream.destroyed
+  }
+
+  get finished(): boolean {
+    return this.#isEnding
+  }
+
+  get writableEnded(): boolean {
+    return this.#isEnding
+  }
+
+  get writableFinished(): boolean {
+    // The stream of a HEAD request is finished before its answer.
+    return this.stream.writableFinished && this.stream.headersSent
+  }
+
+  get writableLength(): number {
+    return this.stream.writableLength
+  }
+
+  get writableHighWaterMark(): number {
+    return this.stream.writableHighWaterMark
+  }
+
+  get writableNeedDrain(): boolean {
+    return this.stream.writableNeedDrain
+  }
+
+  get writableCorked(): number {
+    return this.stream.writableCorked
+  }
+
+  get writableObjectMode(): boolean {
+    return false
+  }
+
+  get socket(): ConnectionInfo | undefined {
+    return this.#isClosed ? undefined : this.req.socket
+  }
+
+  get connection(): ConnectionInfo | undefined {
+    return this.socket
+  }
+
+  getHeader(name: string): OutgoingHttpHeaders[string] {
+    return this.#headers?.[fieldName(name)]
+  }
+
+  getHeaders(): OutgoingHttpHeaders {
+    return Object.assign(Object.create(null), this.#headers)
+  }
+
+  getHeaderNames(): string[] {
+    return this.#headers === null ? [] : Object.keys(this.#headers)
+  }
+
+  hasHeader(name: string): boolean {
+    return this.#headers !== null && Object.hasOwn(this.#headers, fieldName(name))
+  }
+
+  removeHeader(name: string): void {
+    this.#expectNoHead()
+    const field = fieldName(name)
+    if (field === 'date') this.sendDate = false
+    else if (this.#headers !== null) delete this.#headers[field]
+  }
+
+  setHeader(name: string, value: Value): this {
+    this.#expectNoHead()
+    this.#set(fieldName(name), value)
     return this
   }
 
-  override appendHeader(name: string, value: string | string[]): this {
-    if (!isConnectionField(name)) super.appendHeader(name, value)
+  appendHeader(name: string, value: Value): this {
+    this.#expectNoHead()
+    this.#append(fieldName(name), value)
     return this
   }
 
-  override writeHead(status: number, message?: string | Headers, headers?: Headers): this {
-    const fields = typeof message === 'object' ? message : headers
-    if (fields === undefined) return super.writeHead(status) as this
-    return super.writeHead(status, withoutConnectionFields(fields) as OutgoingHttpHeaders) as this
+  setTrailer(name: string, value: Value): void {
+    const field = fieldName(name)
+    validateHeaderName(field)
+    this.#trailers ??= Object.create(null) as OutgoingHttpHeaders
+    this.#trailers[field] = value as string
   }
 
-  override write(chunk: string | Uint8Array, encoding?: unknown, callback?: unknown): boolean {
+  addTrailers(trailers: OutgoingHttpHeaders): void {
+    for (const name of Object.keys(trailers)) this.setTrailer(name, trailers[name] as Value)
+  }
+
+  flushHeaders(): void {
+    if (!this.#isClosed && !this.headersSent) this.writeHead(this.#status)
+  }
+
+  /** `message` has no place in HTTP/2. Fields as an object, as pairs, or as name, value, name, value. */
+  writeHead(status: number, message?: string | Fields, fields?: Fields): this {
+    const { stream } = this
+    if (this.#isClosed || stream.destroyed || stream.closed) return this
+    this.#expectNoHead()
+    const given = typeof message === 'object' ? message : fields
+    if (Array.isArray(given)) this.#takeList(given.flat(given.length > 0 && Array.isArray(given[0]) ? 1 : 0))
+    else if (given !== undefined) {
+      for (const name of Object.keys(given))
+        this.#set(fieldName(name), (given as OutgoingHttpHeaders)[name] as Value)
+    }
+    this.statusCode = status
+    const options = { endStream: this.#isEnding, waitForTrailers: true, sendDate: this.sendDate }
+    stream.respond({ ...this.#headers, ':status': this.#status }, options)
+    // Not before: what cannot be sent has thrown, and a refusal comes in its place.
+    stream.on('wantTrailers', sendTrailers)
+    return this
+  }
+
+  /** An interim answer (1xx). False: it is too late for one. */
+  writeInformation(status: number, fields?: OutgoingHttpHeaders): boolean {
+    if (this.headersSent || this.#isClosed) return false
+    this.stream.additionalHeaders({ ...fields, ':status': status })
+    return true
+  }
+
+  writeContinue(): boolean {
+    return this.writeInformation(100)
+  }
+
+  writeProcessing(): boolean {
+    return this.writeInformation(102)
+  }
+
+  writeEarlyHints(hints: OutgoingHttpHeaders): boolean {
+    const { link } = hints
+    return this.writeInformation(103, { ...hints, link: Array.isArray(link) ? link.join(', ') : link })
+  }
+
+  cork(): void {
+    this.stream.cork()
+  }
+
+  uncork(): void {
+    this.stream.uncork()
+  }
+
+  write(chunk: string | Uint8Array, encoding?: BufferEncoding | Done, callback?: Done): boolean {
+    const done = typeof encoding === 'function' ? encoding : callback
     if (this.#dropsBody()) {
-      if (!this.headersSent) this.writeHead(this.statusCode)
-      const done = typeof encoding === 'function' ? encoding : callback
-      if (typeof done === 'function') process.nextTick(done as () => void)
+      if (!this.headersSent) this.writeHead(this.#status)
+      if (done !== undefined) process.nextTick(done)
       return true
     }
-    return super.write(chunk, encoding as BufferEncoding, callback as () => void)
-  }
-
-  override end(chunk?: unknown, encoding?: unknown, callback?: unknown): this {
-    if (chunk !== undefined && chunk !== null && typeof chunk !== 'function' && this.#dropsBody()) {
-      return super.end((typeof encoding === 'function' ? encoding : callback) as () => void)
+    const fault = this.#faultOfWrite()
+    if (fault !== null) {
+      if (done !== undefined) process.nextTick(done, fault)
+      this.destroy(fault)
+      return false
     }
-    return super.end(chunk as string, encoding as BufferEncoding, callback as () => void)
+    const { stream } = this
+    if (stream.destroyed) return false
+    if (!this.headersSent) this.writeHead(this.#status)
+    if (stream.write(chunk, typeof encoding === 'string' ? encoding : 'utf8', done)) return true
+    if (!this.#awaitsDrain) stream.once('drain', tellDrain)
+    this.#awaitsDrain = true
+    return false
   }
 
-  override destroy(error?: Error): this {
+  end(chunk?: string | Uint8Array | Done | null, encoding?: BufferEncoding | Done, callback?: Done): this {
+    const done = [chunk, encoding, callback].find(one => typeof one === 'function') as Done | undefined
+    if (this.#isEnding || this.#isClosed) {
+      if (done !== undefined) process.nextTick(done)
+      return this
+    }
+    const { stream } = this
+    const body = typeof chunk === 'function' || this.#dropsBody() ? null : (chunk ?? null)
+    if (body !== null) this.write(body, typeof encoding === 'string' ? encoding : undefined)
+    this.#isEnding = true
+    if (done !== undefined) {
+      if (stream.writableEnded) this.once('finish', done)
+      else stream.once('finish', done)
+    }
+    if (!stream.headersSent) this.writeHead(this.#status)
+    if (!stream.destroyed) stream.end()
+    return this
+  }
+
+  destroy(error?: Error): this {
     this.isOurReset = true
-    super.destroy(error)
+    this.stream.destroy(error)
+    return this
+  }
+
+  setTimeout(milliseconds: number, callback?: () => void): this {
+    if (!this.#isClosed) this.stream.setTimeout(milliseconds, callback)
     return this
   }
 
@@ -109,24 +278,98 @@ export class Http2Response extends Http2ServerResponse<Http2Request> implements 
     this.stream.close(code)
   }
 
-  #dropsBody(): boolean {
-    if (isHead(this.stream)) return true
-    const { statusCode } = this
-    return statusCode === 204 || statusCode === 304 || statusCode === 205
+  /** The stream has closed. */
+  streamClosed(): void {
+    this.#isClosed = true
+    if (this.writableFinished) this.emit('finish')
+    this.emit('close')
   }
+
+  /** The client takes more again. */
+  drained(): void {
+    this.#awaitsDrain = false
+    this.emit('drain')
+  }
+
+  /** The body is out. */
+  sendTrailers(): void {
+    this.stream.sendTrailers(this.#trailers ?? noTrailers)
+  }
+
+  #faultOfWrite(): Error | null {
+    if (this.#isEnding) return coded(new Error('write after end'), 'ERR_STREAM_WRITE_AFTER_END')
+    if (this.#isClosed) return coded(new Error('the stream has closed'), 'ERR_HTTP2_INVALID_STREAM')
+    return null
+  }
+
+  #expectNoHead(): void {
+    if (this.headersSent) throw coded(new Error('the head of the answer is out'), 'ERR_HTTP2_HEADERS_SENT')
+  }
+
+  #set(field: string, value: Value): void {
+    if (isConnectionField(field)) return
+    this.#judge(field, value)
+    this.#headers ??= Object.create(null) as OutgoingHttpHeaders
+    this.#headers[field] = value as string
+  }
+
+  #append(field: string, value: Value): void {
+    const before = this.#headers?.[field]
+    if (before === undefined) this.#set(field, value)
+    else this.#set(field, [before, value].flat() as string[])
+  }
+
+  /** What the list names stands in place of what was set before. */
+  #takeList(list: readonly unknown[]): void {
+    for (let i = 0; i < list.length; i += 2)
+      if (this.#headers !== null) delete this.#headers[fieldName(list[i] as string)]
+    for (let i = 0; i < list.length; i += 2) this.#append(fieldName(list[i] as string), list[i + 1] as Value)
+  }
+
+  #judge(field: string, value: Value): void {
+    validateHeaderName(field)
+    if (value === undefined || value === null) {
+      throw coded(new TypeError(`no value for the header ${field}`), 'ERR_HTTP2_INVALID_HEADER_VALUE')
+    }
+  }
+
+  #dropsBody(): boolean {
+    const status = this.#status
+    return isHead(this.stream) || status === 204 || status === 304 || status === 205
+  }
+}
+
+/** As `writeHead` takes them. */
+type Fields = OutgoingHttpHeaders | readonly string[] | readonly (readonly [string, string])[]
+
+const noTrailers = Object.freeze({})
+
+function fieldName(name: string): string {
+  return name.trim().toLowerCase()
+}
+
+function coded<E extends Error>(error: E, code: string): E {
+  return Object.assign(error, { code })
 }
 
 function isHead(stream: ServerHttp2Stream): boolean {
   return (stream as ServerHttp2Stream & { headRequest: boolean }).headRequest
 }
 
+function sendTrailers(this: ServerHttp2Stream): void {
+  requestOfStream(this)?.response?.sendTrailers()
+}
+
+function tellDrain(this: ServerHttp2Stream): void {
+  requestOfStream(this)?.response?.drained()
+}
+
 function endStream(this: ServerHttp2Stream): void {
   const { response, connectionState } = requestOfStream(this) as Http2Request
   const ended = response as Http2Response
+  ended.streamClosed()
   countEnd(this, ended, connectionState)
   connectionState?.streamEnded(ended, this)
-  // Node has compared flags that it only sets in `end`.
-  if (isHead(this) && !ended.writableEnded) ended.emit('close')
   forgetRequest(this)
 }
 
@@ -165,8 +408,6 @@ subscribe('http2.server.stream.close', function countClosed(message) {
   countEnd(stream, request?.response ?? null, connection)
 })
 
-type Done = (error?: Error | null) => void
-
 /** Counts the writes of a stream, whoever writes to it. */
 function writeCounted(this: ServerHttp2Stream, chunk: unknown, encoding: BufferEncoding, done: Done): void {
   countWrite(this)
@@ -187,38 +428,16 @@ function countWrite(stream: ServerHttp2Stream): void {
   if (response != null) response.writes++
 }
 
-/** Fields that HTTP/2 has no place for (RFC 9113, 8.2.2). */
+/** Fields that HTTP/2 has no place for (RFC 9113, 8.2.2), by their names in lower case. */
 function isConnectionField(name: string): boolean {
-  switch (name.length) {
-    case 7:
-      return name.toLowerCase() === 'upgrade'
-    case 10:
-    case 16:
-    case 17: {
-      const lower = name.toLowerCase()
-      return (
-        lower === 'connection' ||
-        lower === 'keep-alive' ||
-        lower === 'proxy-connection' ||
-        lower === 'transfer-encoding'
-      )
-    }
+  switch (name) {
+    case 'connection':
+    case 'keep-alive':
+    case 'proxy-connection':
+    case 'transfer-encoding':
+    case 'upgrade':
+      return true
     default:
       return false
   }
-}
-
-function withoutConnectionFields(fields: Headers): Headers {
-  if (Array.isArray(fields)) {
-    for (let i = 0; i < fields.length; i += 2) {
-      if (isConnectionField(fields[i] as string))
-        return fields.filter((_, at) => !isConnectionField(fields[at & ~1] as string))
-    }
-    return fields
-  }
-  for (const name in fields) {
-    if (!isConnectionField(name)) continue
-    return Object.fromEntries(Object.entries(fields).filter(([key]) => !isConnectionField(key)))
-  }
-  return fields
 }

@@ -1,8 +1,8 @@
 import {
   createServer,
-  type Http2ServerRequest,
-  type Http2ServerResponse,
+  type IncomingHttpHeaders,
   type ServerHttp2Session,
+  type ServerHttp2Stream,
   type ServerOptions
 } from 'node:http2'
 import type { Socket } from 'node:net'
@@ -103,28 +103,24 @@ export function createHttp2Server(options: Http2ServerOptions, onRequest: Http2R
     })
   }
 
-  function handleRequest(request: Http2ServerRequest, response: Http2ServerResponse): void {
-    const taking = request as unknown as Http2Request
-    const answer = response as unknown as Http2Response
-    const { stream, connectionState } = taking
+  function takeStream(
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+    _flags: number,
+    rawHeaders: string[]
+  ): void {
+    const request = new Http2Request(stream, headers, rawHeaders)
+    const response = new Http2Response(stream, request)
+    const { connectionState } = request
     // The client has reset it in the same packet, or its connection has ended.
     if (connectionState === null || stream.destroyed || stream.closed) return
-    connectionState.streamBegan(answer)
-    onRequest(taking, answer, taking.judge(options))
-  }
-
-  function handleExpectation(request: Http2ServerRequest, response: Http2ServerResponse): void {
-    ;(request as unknown as Http2Request).awaitsContinue = true
-    handleRequest(request, response)
+    connectionState.streamBegan(response)
+    onRequest(request, response, request.judge(options))
   }
 
   server.on('session', startSession)
   server.on('sessionError', ignore)
-  server.on('request', handleRequest)
-  server.on('checkContinue', handleExpectation)
-  // Any other Expect: the gate refuses it, but for one in other letters.
-  server.on('checkExpectation', handleExpectation)
-  server.on('connect', handleRequest)
+  server.on('stream', takeStream)
   server.on('unknownProtocol', (socket: Socket) => socket.destroy())
 
   const shortest = Math.min(options.headerTimeout, options.keepAliveTimeout, limits.writeStallTimeout)
@@ -172,8 +168,6 @@ export function createHttp2Server(options: Http2ServerOptions, onRequest: Http2R
 function serverOptions(options: Http2ServerOptions): ServerOptions {
   // Node's types lack some of them.
   const all = {
-    Http2ServerRequest: Http2Request as unknown as typeof Http2ServerRequest,
-    Http2ServerResponse: Http2Response as unknown as typeof Http2ServerResponse,
     settings: {
       enablePush: false,
       enableConnectProtocol: false,

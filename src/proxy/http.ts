@@ -3,7 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { answer, stopReading } from '../answer.ts'
 import { Refusal } from '../errors.ts'
 import { type Exchange, exchangeOf, type UpstreamCall } from '../exchange.ts'
-import { enter, noTicket } from './admission.ts'
+import { enterAgain, noTicket } from './admission.ts'
 import { announcesTooMuch, CountedBody, hasBody } from './body.ts'
 import { recordEnd, recordFailure, recordStart } from './call-record.ts'
 import type { Endpoint, UpstreamRequest } from './endpoint.ts'
@@ -270,14 +270,10 @@ class ProxyCall implements UpstreamCall {
     const now = performance.now()
     const left = responseTimeout - (now - exchange.upstreamStart)
     if (left <= 0) return false
-    if (failure === 'reset' && this.#isReused) upstream.breaker?.released(this.#ticket)
-    else {
-      const { retries } = upstream
-      if (retries === null || !retries.covers(failure) || !retries.take(now)) return false
-      upstream.breaker?.failed(this.#ticket)
-    }
+    const isStale = failure === 'reset' && this.#isReused
+    const ticket = enterAgain(upstream, this.#ticket, isStale ? null : failure, now)
+    if (ticket === null) return false
     this.#ticket = noTicket
-    const ticket = enter(upstream)
     if (ticket === noTicket) return false
     this.#leave()
     this.#abort?.()

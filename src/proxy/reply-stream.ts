@@ -1,6 +1,6 @@
 import { ServerResponse } from 'node:http'
-import { Http2ServerResponse } from 'node:http2'
 import { Readable } from 'node:stream'
+import { Http2Response } from '../gate/http2-server.ts'
 
 /** An upstream's body for routes whose plugins change bodies: Fastify's reply reads it, `onSend` hooks may wrap it. */
 export class ReplyStream extends Readable {
@@ -26,7 +26,7 @@ export class ReplyStream extends Readable {
     destination: Destination,
     options?: { end?: boolean }
   ): Destination {
-    if (!(destination instanceof ServerResponse || destination instanceof Http2ServerResponse)) {
+    if (!(destination instanceof ServerResponse || destination instanceof Http2Response)) {
       const { destroy } = destination as { destroy?(error: Error): void }
       destination.on('error', ignore)
       if (this.errored !== null) destroy?.call(destination, this.errored)

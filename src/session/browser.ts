@@ -44,7 +44,7 @@ export function browserSignIn(sessions: Sessions, issuer: SessionIssuer, plugin:
   return {
     identify(request) {
       const { headers, gateway } = request
-      if (gateway.protocol === 'websocket') refuseForeignSocket(request, scheme)
+      if (opensSocket(request)) refuseForeignSocket(request, scheme)
       else if (!isSafeMethod(request.method)) refuseForeignChange(request, scheme)
       // A sign-out ends what is open, too: on this replica, on another one, or at the issuer.
       gateway.stillHolds = stillHolds
@@ -112,6 +112,14 @@ function pageOf({ method, headers }: FastifyRequest, exchange: Exchange): string
   if (headers['sec-fetch-mode'] !== 'navigate' || headers['sec-fetch-site'] !== 'same-origin') return null
   const from = URL.parse(String(headers.referer))
   return from !== null && from.host === headers.host ? safeReturnUrl(from.pathname + from.search) : '/'
+}
+
+/**
+ * Another proxy asks about a WebSocket as about any GET: it leaves `Upgrade` out, which belongs to its own connection. This header
+ * (RFC 6455, 4.1) it passes on, and no page can write it.
+ */
+function opensSocket({ headers, gateway }: FastifyRequest): boolean {
+  return gateway.protocol === 'websocket' || headers['sec-websocket-version'] !== undefined
 }
 
 /** Browsers open WebSockets of any page with our cookies; only `Origin` tells whose page it is. */

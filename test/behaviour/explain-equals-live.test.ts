@@ -1,13 +1,19 @@
 import { once } from 'node:events'
+import { writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { connect } from 'node:http2'
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
+import { digestOfKey, makeKey as makeApiKey } from '../../plugins/api-key/key.ts'
 import type { Explanation } from '../../src/explain/explanation.ts'
+import { Browser } from '../fixtures/browser.ts'
+import { temporaryFolder } from '../fixtures/certificates.ts'
 import { http2Upstream } from '../fixtures/http2-upstream.ts'
 import { localIssuer, makeKey } from '../fixtures/issuer.ts'
 import { rawClient } from '../fixtures/raw.ts'
+import { signInGateway } from '../fixtures/sign-in.ts'
 import { buildGateway, type RunningGateway } from '../helper.ts'
 
 type Protocol = 'http' | 'grpc' | 'websocket'
@@ -65,7 +71,7 @@ async function grpcBackend(t: Test): Promise<string> {
   return url
 }
 
-function configuration(issuer: string, http: string, grpc: string): string {
+function configuration(issuer: string, http: string, grpc: string, keys: string): string {
   return `listeners:
   http: { host: 127.0.0.1, port: 0 }
   h2c: { host: 127.0.0.1, port: 0 }
@@ -74,6 +80,7 @@ trustedProxies: [127.0.0.0/8]
 issuers: { corp: { issuer: "${issuer}", audience: [orders-api] } }
 upstreams:
   backend: { url: "${http}" }
+  next: { url: "${http}" }
   calls: { url: "${grpc}", protocol: h2c }
 plugins:
   - ip-filter: { deny: [203.0.113.0/24] }
@@ -112,6 +119,15 @@ routes:
     plugins:
       - authorize: { body: { maxSize: 1Ki }, allow: '!has(request.body) || request.body.amount < 1000' }
       - authorize: { mode: shadow, body: { maxSize: 4Ki }, allow: 'request.body.items.all(i, i > 1)' }
+  items:
+    match: { path: /items }
+    upstreams: [{ name: backend, weight: 2 }, { name: next, weight: 1 }]
+    plugins:
+      - any: [jwt: { issuer: corp }, api-key: { keys: { file: "${keys}" } }, anonymous: { scopes: ["items:see"] }]
+      - authorize:
+          scopes: ["items:see"]
+          body: { maxSize: 1Ki }
+          allow: '!has(request.body) || !has(request.body.amount) || request.body.amount < 1000'
   socket:
     match: { path: /socket, protocol: websocket }
     upstream: backend
@@ -232,7 +248,17 @@ async function tokens(t: Test, issuer: Awaited<ReturnType<typeof localIssuer>>):
   ])
 }
 
-function requests(credentials: readonly string[]): fc.Arbitrary<Asked> {
+/** A file of keys for the gateway, and some of them: good, without the scope, and of nobody. */
+async function keyFile(t: Test): Promise<{ file: string; keys: string[] }> {
+  const file = join(await temporaryFolder(t), 'keys.yaml')
+  const [good, poor, unknown] = [makeApiKey(), makeApiKey(), makeApiKey()]
+  const entry = ({ id, key }: typeof good, scopes: string) =>
+    `  - { id: ${id}, hash: "sha256:${digestOfKey(key).toString('hex')}", owner: ${id}, scopes: [${scopes}] }\n`
+  await writeFile(file, `keys:\n${entry(good, '"items:see"')}${entry(poor, '')}`)
+  return { file, keys: [good, poor, unknown].map(({ key }) => key) }
+}
+
+function requests(credentials: readonly string[], keys: readonly string[]): fc.Arbitrary<Asked> {
   const good = credentials.slice(0, 4)
   const credential = fc.oneof(
     { weight: 6, arbitrary: fc.constantFrom(...good).map(token => `Bearer ${token}`) },
@@ -416,14 +442,15 @@ function requests(credentials: readonly string[]): fc.Arbitrary<Asked> {
       )
       .map(lists => lists.flat())
   })
-  const pay = fc.record({
+  const withBody = fc.record({
     protocol: fc.constant<Protocol>('http'),
     method: fc.constantFrom('POST', 'PUT', 'GET', 'HEAD'),
-    target: fc.constant('/pay'),
+    target: fc.constantFrom('/pay', '/items'),
     host: fc.constant('api.example.com'),
     headers: fc
       .tuple(
         common,
+        maybe('x-api-key', fc.constantFrom(...keys, `${keys[0]}x`), 6),
         maybe('content-type', fc.constantFrom('application/json', 'application/json', 'text/plain'), 30),
         maybe('content-encoding', fc.constant('gzip'), 0.3)
       )
@@ -436,6 +463,9 @@ function requests(credentials: readonly string[]): fc.Arbitrary<Asked> {
         arbitrary: fc.constantFrom(
           '',
           'null',
+          '[]',
+          '[{"amount":5000}]',
+          '{"amount":[1]}',
           '{"amount":1,"amount":2}',
           '{"amount":1',
           '{"amount":1e999}',
@@ -446,11 +476,22 @@ function requests(credentials: readonly string[]): fc.Arbitrary<Asked> {
     )
   })
   return fc.oneof(
-    { weight: 2, arbitrary: pay },
+    { weight: 3, arbitrary: withBody },
     { weight: 5, arbitrary: http },
     { weight: 2, arbitrary: webSocket },
     { weight: 2, arbitrary: grpc }
   )
+}
+
+/** Throws where explain says something else than live; gives what both say, to be counted. */
+async function compare(running: RunningGateway, asked: Asked): Promise<string> {
+  const before = await explained(running, asked)
+  const { reason, ...told } = await live(running, asked)
+  const wanted = reason === undefined ? told : { ...told, reason }
+  const got = Object.fromEntries(Object.keys(wanted).map(name => [name, before[name as keyof Verdict]]))
+  const [saw, is] = [JSON.stringify(got), JSON.stringify(wanted)]
+  if (saw !== is) throw new Error(`explained ${saw}, live ${is}`)
+  return `${asked.protocol} ${before.verdict} ${before.reason ?? before.status ?? 'upstream'}`
 }
 
 t.test(
@@ -459,17 +500,12 @@ t.test(
   async t => {
     const issuer = await localIssuer(t)
     const { url } = await backend(t)
-    const running = await buildGateway(t, configuration(issuer.url, url, await grpcBackend(t)))
+    const { file, keys } = await keyFile(t)
+    const running = await buildGateway(t, configuration(issuer.url, url, await grpcBackend(t), file))
     const seen = new Map<string, number>()
-    const property = fc.asyncProperty(requests(await tokens(t, issuer)), async asked => {
-      const before = await explained(running, asked)
-      const { reason, ...told } = await live(running, asked)
-      const key = `${asked.protocol} ${before.verdict} ${before.reason ?? before.status ?? 'upstream'}`
-      seen.set(key, (seen.get(key) ?? 0) + 1)
-      const wanted = reason === undefined ? told : { ...told, reason }
-      const got = Object.fromEntries(Object.keys(wanted).map(name => [name, before[name as keyof Verdict]]))
-      const [saw, is] = [JSON.stringify(got), JSON.stringify(wanted)]
-      if (saw !== is) throw new Error(`explained ${saw}, live ${is}`)
+    const property = fc.asyncProperty(requests(await tokens(t, issuer), keys), async asked => {
+      const what = await compare(running, asked)
+      seen.set(what, (seen.get(what) ?? 0) + 1)
     })
     const { failed, errorInstance, counterexample } = await fc.check(property, {
       numRuns: runs,
@@ -489,6 +525,7 @@ t.test(
       'token.expired',
       'scope.missing',
       'policy.denied',
+      'policy.error',
       'rate.exceeded',
       'request.malformed',
       'route.none',
@@ -500,3 +537,91 @@ t.test(
       )
   }
 )
+
+/** What browsers send for pages of this and of other origins, with a session and without. */
+function visits(own: string, cookies: readonly string[], token: string): fc.Arbitrary<Asked> {
+  const maybe = (name: string, values: readonly string[]) =>
+    fc.option(fc.constantFrom(...values), { nil: undefined }).map(value => ({ name, value }))
+  const fields = fc
+    .tuple(
+      maybe('cookie', [...cookies, ...cookies.slice(0, 1), ...cookies.slice(0, 1)]),
+      maybe('authorization', [`Bearer ${token}`, 'Bearer abc']),
+      maybe('origin', [own, 'https://shop.example.com', 'https://evil.example', 'null', '']),
+      maybe('sec-fetch-site', ['same-origin', 'same-site', 'cross-site', 'none', 'same-origin, none']),
+      maybe('sec-websocket-version', ['13'])
+    )
+    .map(all =>
+      all.flatMap(({ name, value }): [string, string][] => (value === undefined ? [] : [[name, value]]))
+    )
+  const host = fc.constant(new URL(own).host)
+  const http = fc.record({
+    protocol: fc.constant<Protocol>('http'),
+    method: fc.constantFrom('GET', 'POST', 'POST', 'DELETE', 'HEAD', 'OPTIONS', 'PROPFIND'),
+    target: fc.constantFrom('/people', '/either', '/named', '/oauth2/auth'),
+    host,
+    headers: fields
+  })
+  const webSocket = fc.record({
+    protocol: fc.constant<Protocol>('websocket'),
+    method: fc.constant('GET'),
+    target: fc.constantFrom('/live', '/people'),
+    host,
+    headers: fields.map(list => list.filter(([name]) => name !== 'sec-websocket-version'))
+  })
+  const grpc = fc.record({
+    protocol: fc.constant<Protocol>('grpc'),
+    method: fc.constant('POST'),
+    target: fc.constant('/shop.Orders/Get'),
+    host,
+    headers: fields.map(list => list.filter(([, value]) => value !== ''))
+  })
+  return fc.oneof(
+    { weight: 3, arbitrary: http },
+    { weight: 1, arbitrary: webSocket },
+    { weight: 1, arbitrary: grpc }
+  )
+}
+
+t.test('the same of sessions, whatever page asks', { timeout: 300_000 }, async t => {
+  const { url } = await backend(t)
+  const { file } = await keyFile(t)
+  const running = await signInGateway(t, url, {
+    listeners: `listeners:
+  http: { host: 127.0.0.1, port: 0 }
+  h2c: { host: 127.0.0.1, port: 0 }
+  admin: { host: 127.0.0.1, port: 0 }
+`,
+    upstreams: `\n  other: { url: "${url}" }\n  calls: { url: "${await grpcBackend(t)}", protocol: h2c }`,
+    routes: `  people: { match: { hosts: [127.0.0.1], path: /people }, upstream: backend, plugins: [oidc: { issuer: corp }] }
+  either:
+    match: { hosts: [127.0.0.1], path: /either }
+    upstreams: [{ name: backend, weight: 1 }, { name: other, weight: 1 }]
+    plugins: [any: [jwt: { issuer: corp }, oidc: { issuer: corp }, api-key: { keys: { file: "${file}" } }]]
+  named:
+    match: { hosts: [127.0.0.1], path: /named }
+    upstream: backend
+    plugins:
+      - cors: { origins: ["https://shop.example.com"], credentials: true, methods: [GET, POST] }
+      - oidc: { issuer: corp }
+  live: { match: { hosts: [127.0.0.1], path: /live, protocol: websocket }, upstream: backend, plugins: [oidc: { issuer: corp }] }
+  calls: { match: { hosts: [127.0.0.1], protocol: grpc, service: shop.Orders }, upstream: calls, plugins: [oidc: { issuer: corp }] }
+`
+  })
+  const browser = new Browser()
+  await browser.open(`${running.url}/people`)
+  const good = `sallyport=${browser.cookie(running.url, 'sallyport')}`
+  const cookies = [good, `${good}x`, `${good}; ${good}`, 'sallyport=', 'theme=dark']
+  const seen = new Map<string, number>()
+  const property = fc.asyncProperty(visits(running.url, cookies, running.issuer.sign()), async asked => {
+    const what = await compare(running, asked)
+    seen.set(what, (seen.get(what) ?? 0) + 1)
+  })
+  const { failed, errorInstance, counterexample } = await fc.check(property, {
+    numRuns: 400,
+    endOnFailure: true
+  })
+  t.equal(failed, false, `${errorInstance}: ${JSON.stringify(counterexample)}`)
+  for (const protocol of ['http', 'websocket', 'grpc'])
+    for (const what of ['allow upstream', 'deny protocol.origin', 'deny token.missing'])
+      t.ok(seen.has(`${protocol} ${what}`), `${protocol} ${what}: ${JSON.stringify([...seen])}`)
+})

@@ -89,6 +89,24 @@ t.test('another proxy hears the same of what pages of others ask for', async t =
   t.equal(await asked({ 'sec-fetch-site': 'same-site', origin: 'https://b.example.com' }), 403)
 })
 
+t.test('another proxy hears the same of the WebSockets that pages of others open', async t => {
+  const { url, cookie, status } = await signedIn(t, undefined, ['127.0.0.0/8'])
+  // Proxies that ask leave Connection and Upgrade out; what browsers send beside them is there.
+  const opening = {
+    cookie,
+    'x-forwarded-method': 'GET',
+    'x-forwarded-host': new URL(url).host,
+    'x-forwarded-uri': '/a',
+    'sec-websocket-version': '13'
+  }
+  const asked = (headers: Record<string, string>) => status('GET', { ...opening, ...headers }, '/oauth2/auth')
+  t.equal(await asked({ origin: url, 'sec-fetch-site': 'same-origin' }), 202)
+  t.equal(await asked({}), 202, 'a program')
+  t.equal(await asked({ origin: 'https://evil.example', 'sec-fetch-site': 'cross-site' }), 403)
+  t.equal(await asked({ origin: 'https://b.example.com', 'sec-fetch-site': 'same-site' }), 403)
+  t.equal(await asked({ origin: 'null' }), 403)
+})
+
 t.test('pages of an origin that cors names, with credentials, may change things', async t => {
   const route = (name: string, cors: string) =>
     `  ${name}: { match: { hosts: [127.0.0.1], path: /${name} }, upstream: backend, plugins: [cors: ${cors}, oidc: { issuer: corp }] }\n`

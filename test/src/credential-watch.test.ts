@@ -241,6 +241,26 @@ t.test('what has ended while somebody was asked is left alone', async t => {
   t.equal(stream.ends.length, 0)
 })
 
+t.test('what has run out was not withdrawn, whatever its plugin says of it then', async t => {
+  const { timers, open } = watched()
+  // As keys, opaque tokens and sessions have it: over is over.
+  const stillHolds = async () => timers.clock() < end
+  const end = timers.clock() + 6000
+  const ends: boolean[] = []
+  const revoke = (_refusal: Refusal, isWithdrawn: boolean) => ends.push(isWithdrawn)
+  for (const grace of [undefined, 60_000]) {
+    const { exchange } = open({ endsIn: 6000, stillHolds, ...(grace !== undefined && { grace }) })
+    // A download: it has an end of its own, and goes on.
+    Object.assign(exchange, { call: { cancel() {}, revoke } })
+  }
+  for (let i = 0; i < 20; i++) {
+    timers.advance(5000)
+    await turn()
+  }
+  t.ok(ends.length > 0)
+  t.notOk(ends.includes(true))
+})
+
 t.test('it ends with its listener, and does not begin again', async t => {
   const { watch, timers, open, waits } = watched()
   const stream = open({ endsIn: 7000 })

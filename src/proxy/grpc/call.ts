@@ -1,40 +1,26 @@
-import {
-  type ClientHttp2Session,
-  type ClientHttp2Stream,
-  constants,
-  type IncomingHttpHeaders
-} from 'node:http2'
 import type { FastifyReply } from 'fastify'
 import { answer } from '../../answer.ts'
 import { Refusal } from '../../errors.ts'
 import type { Exchange, UpstreamCall } from '../../exchange.ts'
-import { enter, noTicket } from '../admission.ts'
+import { enterAgain, noTicket } from '../admission.ts'
 import { recordEnd, recordFailure, recordStart } from '../call-record.ts'
 import type { Endpoint } from '../endpoint.ts'
-import type { Http2Client, PendingRequest } from '../http2/client.ts'
-import { wasNotProcessed } from '../http2/errors.ts'
+import type { AnswerHeaders } from '../http2/stream-user.ts'
 import type { ProxyTarget } from '../target.ts'
-import { brokenOff, faultOfHead, noStatus, noTrailers, unreachable } from './answer.ts'
+import { faultOfHead, noStatus, noTrailers, unreachable } from './answer.ts'
 import type { RequestSink, RpcClient } from './client.ts'
 import { isTimed } from './deadline.ts'
 import { MessageCounter } from './frames.ts'
 import { addOwn, addReturned, type CallHead, callHeaders, fieldOf, type HeaderList } from './metadata.ts'
 import { messageOf, statusOfRefusal } from './refusal.ts'
+import { SentRequest } from './sent-request.ts'
 import { type GrpcStatus, grpcStatus, readGrpcStatus } from './status.ts'
-
-const { NGHTTP2_CANCEL, NGHTTP2_FLAG_END_STREAM, NGHTTP2_NO_ERROR } = constants
-
-const kCall = Symbol('sallyport.grpc-call')
-type UpstreamStream = ClientHttp2Stream & { [kCall]?: GrpcCall | undefined }
+import { type AnswerSink, UpstreamSide } from './upstream-side.ts'
 
 const tooLarge = new Refusal('protocol.size', { detail: 'a message is larger than the route allows' })
 const tooLate = new Refusal('client.deadline')
 const noHead = new Refusal('upstream.timeout', { detail: 'no head of an answer' })
 const cutOff = new Refusal('gateway.draining', { detail: 'cut off' })
-/** The body is open: what ends it comes as a frame of its own. */
-const withBody = Object.freeze({ endStream: false })
-/** Bytes of a request that are kept until the upstream begins to answer. */
-const maxKept = 65_536
 const noHeaders = Object.freeze({})
 
 export interface CallOptions {
@@ -55,7 +41,7 @@ export interface CallOptions {
  * One gRPC call: the client's stream and the upstream's, each of which may end before the other. It ends once: with the
  * upstream's status, with one of ours, or because the client went.
  */
-export class GrpcCall implements UpstreamCall, RequestSink {
+export class GrpcCall implements UpstreamCall, RequestSink, AnswerSink {
   readonly #target: ProxyTarget
   readonly #exchange: Exchange
   readonly #reply: FastifyReply
@@ -64,19 +50,12 @@ export class GrpcCall implements UpstreamCall, RequestSink {
   readonly #head: CallHead
   readonly #deadline: number | null
   readonly #viaReply: boolean
+  readonly #sent = new SentRequest()
   #ticket: number
-  #endpoint: Endpoint | null = null
-  #pending: PendingRequest | null = null
-  #up: UpstreamStream | null = null
-  #session: ClientHttp2Session | null = null
-  #error: Error | null = null
+  #up: UpstreamSide | null = null
   #trailers: readonly string[] | null = null
   #isSecondTry = false
   #isReading = false
-  /** What has been sent of the request, for another try; null: too much, or the upstream has begun to answer. */
-  #sent: Buffer[] | null = []
-  #sentBytes = 0
-  #hasEnded = false
   #isAnswered = false
   #ended = false
   #deadlineTimer: NodeJS.Timeout | undefined
@@ -113,7 +92,7 @@ export class GrpcCall implements UpstreamCall, RequestSink {
     if (this.#ended) return
     this.#target.upstream.breaker?.released(this.#ticket)
     this.#finish()
-    this.#leaveUpstream()
+    this.#takeUpstream()?.leave()
   }
 
   /** The gateway ends what has not ended by itself: the client hears so, and may try another one. */
@@ -133,14 +112,12 @@ export class GrpcCall implements UpstreamCall, RequestSink {
       this.fail(tooLarge)
       return
     }
-    if (this.#sent !== null) this.#keep(chunk, this.#sent)
-    if (up.write(chunk)) return
-    this.#client.pause()
-    up.once('drain', resumeClient)
+    this.#sent.keep(chunk)
+    if (!up.write(chunk)) this.#client.pause()
   }
 
   endRequest(): void {
-    this.#hasEnded = true
+    this.#sent.hasEnded = true
     this.#up?.end()
   }
 
@@ -159,7 +136,7 @@ export class GrpcCall implements UpstreamCall, RequestSink {
     recordFailure(exchange, this.#target, refusal, this.#ticket)
     this.#finish()
     exchange.refuse(refusal.reason, null, refusal.detail ?? null)
-    this.#leaveUpstream()
+    this.#takeUpstream()?.leave()
     if (!this.#isAnswered) {
       if (this.#viaReply) this.#reply.send(refusal)
       else answer(exchange, refusal, this.#reply.getHeaders())
@@ -170,13 +147,33 @@ export class GrpcCall implements UpstreamCall, RequestSink {
     this.#client.end(['grpc-status', String(status), 'grpc-message', messageOf(refusal)])
   }
 
-  resumeClient(): void {
+  opened(): void {
+    const up = this.#up as UpstreamSide
+    if (!this.#isReading) {
+      this.#isReading = true
+      this.#client.read(this)
+      return
+    }
+    this.#sent.replay(up)
+    if (!this.#sent.hasEnded) this.#client.resume()
+  }
+
+  notOpened(error: Error): void {
+    const { upstream } = this.#target
+    const refusal = unreachable(error)
+    if (refusal.reason.startsWith('upstream.')) {
+      upstream.unreachable((this.#up as UpstreamSide).endpoint)
+      if (this.#retry(false)) return
+    }
+    this.fail(refusal)
+  }
+
+  takesMore(): void {
     this.#client.resume()
   }
 
-  gotHead(headers: IncomingHttpHeaders, flags: number, raw: readonly string[]): void {
+  gotHead(headers: AnswerHeaders, isEnd: boolean, raw: readonly string[]): void {
     if (this.#headTimer !== undefined) clearTimeout(this.#headTimer)
-    const isEnd = (flags & NGHTTP2_FLAG_END_STREAM) !== 0
     const status = isEnd ? statusIn(raw) : null
     const fault = status === null ? faultOfHead(headers, isEnd) : null
     if (fault !== null) {
@@ -185,8 +182,8 @@ export class GrpcCall implements UpstreamCall, RequestSink {
     }
     const own = this.#reply.getHeaders()
     const list: HeaderList = []
-    addReturned(list, raw, own, this.#exchange.removeResponseHeaders)
-    this.#sent = null
+    addReturned(list, raw, own, this.#exchange)
+    this.#sent.drop()
     try {
       addOwn(list, own)
       if (status === null) this.#client.head(list)
@@ -197,8 +194,12 @@ export class GrpcCall implements UpstreamCall, RequestSink {
       return
     }
     this.#isAnswered = true
-    if (status === null) this.#readAnswer()
-    else this.#complete(status)
+    if (status !== null) {
+      this.#complete(status)
+      return
+    }
+    this.#target.upstream.breaker?.answered(this.#ticket)
+    this.#up?.read()
   }
 
   gotData(chunk: Buffer): void {
@@ -210,11 +211,10 @@ export class GrpcCall implements UpstreamCall, RequestSink {
     this.#trailers = raw
   }
 
-  gotEnd(): void {
+  gotEnd(isReset: boolean): void {
     const raw = this.#trailers
     if (raw === null) {
-      // Node ends a stream that was reset, too: `close` comes next and says why.
-      if (this.#up?.rstCode === NGHTTP2_NO_ERROR) this.fail(noTrailers)
+      if (!isReset) this.fail(noTrailers)
       return
     }
     const status = statusIn(raw)
@@ -223,26 +223,18 @@ export class GrpcCall implements UpstreamCall, RequestSink {
       return
     }
     const list: HeaderList = []
-    addReturned(list, raw, noHeaders, this.#exchange.removeResponseHeaders)
+    addReturned(list, raw, noHeaders, this.#exchange)
     this.#complete(status)
     this.#client.end(list)
   }
 
-  gotError(error: Error): void {
-    this.#error ??= error
-  }
-
-  gotClose(): void {
-    const up = this.#up as UpstreamStream
-    const isGoing = this.#session?.closed !== false || this.#session.destroyed
-    if (this.#sent !== null && wasNotProcessed(up) && this.#retry(true)) return
-    this.fail(brokenOff(up, this.#error, isGoing))
+  brokeOff(refusal: Refusal, wasSeen: boolean): void {
+    if (!wasSeen && this.#sent.isWhole && this.#retry(true)) return
+    this.fail(refusal)
   }
 
   #dispatch(avoid: Endpoint | null): void {
     const endpoint = this.#target.upstream.pick(avoid)
-    this.#endpoint = endpoint
-    endpoint.inFlight++
     const left = this.#deadline === null ? null : this.#deadline - performance.now()
     let headers: HeaderList
     try {
@@ -251,60 +243,9 @@ export class GrpcCall implements UpstreamCall, RequestSink {
       this.fail(unreachable(error as Error))
       return
     }
-    const pending = (endpoint.http2 as Http2Client).request(headers, withBody, this.#opened)
-    // An open session has a stream at once.
-    if (this.#up === null && !this.#ended) this.#pending = pending
-  }
-
-  readonly #opened = (error: Error | null, stream: ClientHttp2Stream | null): void => {
-    this.#pending = null
-    if (stream === null) {
-      this.#unreachable(error as Error)
-      return
-    }
-    const up: UpstreamStream = stream
-    up[kCall] = this
-    this.#up = up
-    this.#session = up.session as ClientHttp2Session
-    up.on('response', takeHead)
-    up.on('trailers', takeTrailers)
-    up.on('error', takeError)
-    up.on('close', takeClose)
-    if (this.#isReading) this.#sendAgain(up)
-    else {
-      this.#isReading = true
-      this.#client.read(this)
-    }
-  }
-
-  #keep(chunk: Buffer, sent: Buffer[]): void {
-    this.#sentBytes += chunk.length
-    if (this.#sentBytes > maxKept) this.#sent = null
-    else sent.push(chunk)
-  }
-
-  #sendAgain(up: UpstreamStream): void {
-    for (const chunk of this.#sent ?? []) up.write(chunk)
-    if (this.#hasEnded) up.end()
-    else this.#client.resume()
-  }
-
-  #unreachable(error: Error): void {
-    const { upstream } = this.#target
-    const refusal = unreachable(error)
-    if (refusal.reason.startsWith('upstream.')) {
-      upstream.unreachable(this.#endpoint as Endpoint)
-      if (this.#retry(false)) return
-    }
-    this.fail(refusal)
-  }
-
-  #readAnswer(): void {
-    this.#target.upstream.breaker?.answered(this.#ticket)
-    const up = this.#up as UpstreamStream
-    // Not before the head was heard of: data that come with it would be read first.
-    up.on('data', takeData)
-    up.on('end', takeEnd)
+    endpoint.inFlight++
+    this.#up = new UpstreamSide(endpoint, headers, this)
+    this.#up.open()
   }
 
   /**
@@ -315,24 +256,16 @@ export class GrpcCall implements UpstreamCall, RequestSink {
   #retry(wasOpened: boolean): boolean {
     const { upstream, retried } = this.#target
     if (this.#isSecondTry || this.#ended) return false
-    if (wasOpened) upstream.breaker?.released(this.#ticket)
-    else {
-      const { retries } = upstream
-      if (retries === null || !retries.covers('connect-failure') || !retries.take(performance.now()))
-        return false
-      upstream.breaker?.failed(this.#ticket)
-    }
-    this.#ticket = noTicket
-    const ticket = enter(upstream)
-    if (ticket === noTicket) return false
+    const ticket = enterAgain(upstream, this.#ticket, wasOpened ? null : 'connect-failure', performance.now())
+    if (ticket === null) return false
     this.#ticket = ticket
+    if (ticket === noTicket) return false
     this.#isSecondTry = true
-    this.#forgetUpstream()
+    const failed = this.#takeUpstream() as UpstreamSide
+    failed.leave()
     if (this.#isReading) this.#client.pause()
-    const failed = this.#endpoint as Endpoint
-    failed.inFlight--
     retried().value++
-    this.#dispatch(failed)
+    this.#dispatch(failed.endpoint)
     return true
   }
 
@@ -343,10 +276,7 @@ export class GrpcCall implements UpstreamCall, RequestSink {
     if (status === grpcStatus.UNAVAILABLE) breaker?.failed(this.#ticket)
     else breaker?.succeeded(this.#ticket)
     this.#finish()
-    const up = this.#forgetUpstream() as UpstreamStream
-    // One that has ended both ways goes by itself, once its end is read.
-    if (up.writableFinished) up.resume()
-    else up.close(NGHTTP2_CANCEL)
+    this.#takeUpstream()?.settle()
   }
 
   #finish(): void {
@@ -354,24 +284,15 @@ export class GrpcCall implements UpstreamCall, RequestSink {
     if (this.#deadlineTimer !== undefined) clearTimeout(this.#deadlineTimer)
     if (this.#headTimer !== undefined) clearTimeout(this.#headTimer)
     this.#target.upstream.inFlight--
-    if (this.#endpoint !== null) this.#endpoint.inFlight--
     this.#exchange.call = null
     recordEnd(this.#exchange, this.#target)
   }
 
-  /** Nothing more is heard of the upstream's stream, and it ends at once. */
-  #leaveUpstream(): void {
-    this.#pending?.cancel()
-    this.#pending = null
-    this.#forgetUpstream()?.close(NGHTTP2_CANCEL)
-  }
-
-  #forgetUpstream(): UpstreamStream | null {
+  /** The upstream's side, which the call has no more. */
+  #takeUpstream(): UpstreamSide | null {
     const up = this.#up
-    if (up !== null) up[kCall] = undefined
     this.#up = null
-    this.#session = null
-    this.#error = null
+    if (up !== null) up.endpoint.inFlight--
     return up
   }
 }
@@ -387,37 +308,4 @@ function passDeadline(call: GrpcCall): void {
 
 function missHead(call: GrpcCall): void {
   call.fail(noHead)
-}
-
-function resumeClient(this: UpstreamStream): void {
-  this[kCall]?.resumeClient()
-}
-
-function takeHead(
-  this: UpstreamStream,
-  headers: IncomingHttpHeaders,
-  flags: number,
-  raw: readonly string[]
-): void {
-  this[kCall]?.gotHead(headers, flags, raw)
-}
-
-function takeData(this: UpstreamStream, chunk: Buffer): void {
-  this[kCall]?.gotData(chunk)
-}
-
-function takeTrailers(this: UpstreamStream, _trailers: object, _flags: number, raw: readonly string[]): void {
-  this[kCall]?.gotTrailers(raw)
-}
-
-function takeEnd(this: UpstreamStream): void {
-  this[kCall]?.gotEnd()
-}
-
-function takeError(this: UpstreamStream, error: Error): void {
-  this[kCall]?.gotError(error)
-}
-
-function takeClose(this: UpstreamStream): void {
-  this[kCall]?.gotClose()
 }

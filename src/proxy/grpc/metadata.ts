@@ -1,5 +1,6 @@
 import type { OutgoingHttpHeaders } from 'node:http2'
 import type { Exchange } from '../../exchange.ts'
+import { setsOwnCookie } from '../../session/cookie.ts'
 import type { Endpoint } from '../endpoint.ts'
 import { type ForwardOptions, forwardedHeaders, isReturned } from '../headers.ts'
 import { sendable } from '../http2/request-headers.ts'
@@ -61,14 +62,18 @@ export function addReturned(
   list: HeaderList,
   raw: readonly string[],
   own: OwnHeaders,
-  remove: readonly string[] | null
+  { removeResponseHeaders: remove, observer }: Exchange
 ): void {
+  const sessionCookie = observer.sessionCookie ?? null
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] as string
     if (name.charCodeAt(0) === 0x3a || !isReturned(name)) continue
     if (remove?.includes(name)) continue
     if (name !== 'vary' && Object.hasOwn(own, name)) continue
-    list.push(name, raw[i + 1] as string)
+    const value = raw[i + 1] as string
+    // gRPC-Web brings metadata into browsers.
+    if (name === 'set-cookie' && sessionCookie !== null && setsOwnCookie(value, sessionCookie)) continue
+    list.push(name, value)
   }
 }
 

@@ -6,7 +6,7 @@ import { byName, type HeaderList } from './metadata.ts'
 
 /**
  * A client that speaks gRPC, on a route whose plugins want to see answers: they go through Fastify's reply, and `onSend` hooks may
- * wrap them. Node's compatibility objects send the trailers, and the head with the first message.
+ * wrap them. The response of the gate sends the trailers, and the head with the first message.
  */
 export class ReplyClient implements RpcClient {
   readonly #exchange: Exchange

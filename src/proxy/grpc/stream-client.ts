@@ -14,7 +14,7 @@ const streaming = Object.freeze({ waitForTrailers: true, sendDate: false })
 const bareOk = Object.freeze({ 'grpc-status': '0' })
 const trailersOnly = Object.freeze({ endStream: true, sendDate: false })
 
-/** A client that speaks gRPC: its HTTP/2 stream, past Node's compatibility objects. */
+/** A client that speaks gRPC: its HTTP/2 stream, past the request and the response that stand for it. */
 export class StreamClient implements RpcClient {
   readonly #stream: ServerHttp2Stream
   readonly #request: RpcRequest
@@ -67,9 +67,7 @@ export class StreamClient implements RpcClient {
   end(trailers: HeaderList): void {
     const stream = this.#stream
     this.#trailers = trailers
-    // Those of Node's compatibility object would be sent otherwise: it has none.
-    stream.removeAllListeners('wantTrailers')
-    stream.once('wantTrailers', sendTrailers)
+    stream.on('wantTrailers', sendTrailers)
     stream.end()
   }
 

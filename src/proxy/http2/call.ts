@@ -5,6 +5,7 @@ import { cancelStream } from './cancel.ts'
 import type { Http2Client, SessionTaker } from './client.ts'
 import { noStream, streamFailure, wasNotProcessed } from './errors.ts'
 import { isHeadTooLarge, type UpstreamSession } from './session.ts'
+import { type AnswerHeaders, type StreamUser, userOf } from './stream-user.ts'
 
 /** One request, ready to be sent. */
 export interface Http2CallOptions {
@@ -21,21 +22,17 @@ export interface Http2CallOptions {
 
 const withBody = { endStream: false }
 const withoutBody = { endStream: true }
-const noTrailers: string[] = []
-
-/** Node's stream with its call, so that the listeners are functions of the module and none is made for a request. */
-const callOf = Symbol('call')
-type CallStream = ClientHttp2Stream & { [callOf]: Http2Call }
+const noTrailers: readonly string[] = []
 
 /** One request and its answer, told to a handler as undici's dispatchers tell it: the head, pieces, the end or an error. */
-export class Http2Call implements SessionTaker {
+export class Http2Call implements SessionTaker, StreamUser {
   readonly #options: Http2CallOptions
   #session: UpstreamSession | null = null
-  #stream: CallStream | null = null
+  #stream: ClientHttp2Stream | null = null
   #timer: NodeJS.Timeout | undefined
   #heard = 0
   #isRepeated = false
-  #trailers: string[] = noTrailers
+  #trailers: readonly string[] = noTrailers
   #hasHead = false
   #isPaused = false
   #isWhole = false
@@ -58,7 +55,7 @@ export class Http2Call implements SessionTaker {
     handler.onConnect?.(this.#abort)
     if (this.#isDone) return
     try {
-      this.#stream = session.request(headers, body === null ? withoutBody : withBody) as CallStream
+      this.#stream = session.request(headers, body === null ? withoutBody : withBody, this)
     } catch (error) {
       if (session.isUsable) this.#fail(noStream(error as Error))
       // A GOAWAY has just come: another session takes it.
@@ -72,8 +69,9 @@ export class Http2Call implements SessionTaker {
     if (body !== null) this.#send(body, this.#stream)
   }
 
-  head(status: number, raw: string[]): void {
+  gotHead(headers: AnswerHeaders, _flags: number, raw: readonly string[]): void {
     if (this.#isDone) return
+    const status = Number(headers[':status'])
     if (isHeadTooLarge(raw)) {
       this.#fail(new errors.HeadersOverflowError())
       return
@@ -88,13 +86,13 @@ export class Http2Call implements SessionTaker {
     if (this.#options.handler.onHeaders?.(status, fields, this.#resume, '') === false) this.#pause()
   }
 
-  data(chunk: Buffer): void {
+  gotData(chunk: Buffer): void {
     if (this.#isDone) return
     this.#timer?.refresh()
     if (this.#options.handler.onData?.(chunk) === false) this.#pause()
   }
 
-  trailers(raw: string[]): void {
+  gotTrailers(raw: readonly string[]): void {
     this.#trailers = raw
   }
 
@@ -103,22 +101,22 @@ export class Http2Call implements SessionTaker {
     this.#isWhole = true
   }
 
-  ended(stream: CallStream): void {
+  gotEnd(stream: ClientHttp2Stream): void {
     if (!this.#hasHead || !this.#isWhole) {
-      this.failed(stream)
+      this.gotClose(stream)
       return
     }
     if (this.#isDone) return
     this.#finish()
     // Whatever of the body was not sent is not wanted (RFC 9113, 8.1).
     if (!stream.writableEnded) cancelStream(stream)
-    this.#options.handler.onComplete?.(this.#trailers)
+    this.#options.handler.onComplete?.(this.#trailers as string[])
   }
 
   /** `stream` may be one that was refused, and has been replaced. */
-  failed(stream: CallStream, cause?: Error): void {
+  gotClose(stream: ClientHttp2Stream): void {
     if (this.#isDone || stream !== this.#stream) return
-    const failure = streamFailure(stream, cause)
+    const failure = streamFailure(stream, stream.errored ?? undefined)
     if (this.#repeat(failure)) return
     this.#fail(failure)
   }
@@ -158,18 +156,13 @@ export class Http2Call implements SessionTaker {
     this.#stream?.pause()
   }
 
-  #listen(stream: CallStream): void {
-    stream[callOf] = this
+  #listen(stream: ClientHttp2Stream): void {
     // Node ends a stream that was reset without an error as if the upstream had ended it. Only before the reset, while the
     // stream is not closed, is the end the upstream's own word.
     stream.push = pushAndNotice
     stream.on('headers', onHead)
-    stream.on('response', onHead)
     stream.on('data', onData)
-    stream.on('trailers', onTrailers)
     stream.on('end', onEnd)
-    stream.on('error', onError)
-    stream.on('close', onClose)
   }
 
   #send(body: Readable | Buffer, stream: ClientHttp2Stream): void {
@@ -213,33 +206,26 @@ export class Http2Call implements SessionTaker {
   }
 }
 
-function pushAndNotice(this: CallStream, chunk: unknown, encoding?: BufferEncoding): boolean {
-  if (chunk === null && !this.closed) this[callOf].sawEnd()
+function callOf(stream: ClientHttp2Stream): Http2Call {
+  return userOf(stream) as Http2Call
+}
+
+function pushAndNotice(this: ClientHttp2Stream, chunk: unknown, encoding?: BufferEncoding): boolean {
+  if (chunk === null && !this.closed) callOf(this).sawEnd()
   return Readable.prototype.push.call(this, chunk, encoding)
 }
 
-function onHead(this: CallStream, headers: { ':status'?: number }, _flags: number, raw?: string[]): void {
-  this[callOf].head(Number(headers[':status']), raw ?? [])
+/** Interim answers (1xx). */
+function onHead(this: ClientHttp2Stream, headers: AnswerHeaders, flags: number, raw?: string[]): void {
+  callOf(this).gotHead(headers, flags, raw ?? [])
 }
 
-function onData(this: CallStream, chunk: Buffer): void {
-  this[callOf].data(chunk)
+function onData(this: ClientHttp2Stream, chunk: Buffer): void {
+  callOf(this).gotData(chunk)
 }
 
-function onTrailers(this: CallStream, _trailers: unknown, _flags: number, raw?: string[]): void {
-  this[callOf].trailers(raw ?? noTrailers)
-}
-
-function onEnd(this: CallStream): void {
-  this[callOf].ended(this)
-}
-
-function onError(this: CallStream, error: Error): void {
-  this[callOf].failed(this, error)
-}
-
-function onClose(this: CallStream): void {
-  this[callOf].failed(this)
+function onEnd(this: ClientHttp2Stream): void {
+  callOf(this).gotEnd(this)
 }
 
 function timeOut(call: Http2Call): void {

@@ -1,4 +1,3 @@
-import type { ClientHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
 import { type buildConnector, errors } from 'undici'
 import type { Timers } from '../../timers.ts'
@@ -18,24 +17,15 @@ export interface Http2ClientOptions {
   readonly onUnproven: () => void
 }
 
-export interface Http2ClientStreamOptions {
-  /** True: the request has no body. */
-  readonly endStream: boolean
-}
-
-/** Whoever wants a session; called once, by either. */
+/**
+ * Whoever wants a session. It is given one, or hears why there is none: then the error has a code that failures.ts knows, and
+ * `wasNotProcessed` says that no stream was ever there.
+ */
 export interface SessionTaker {
-  /** Has to open one stream on it, or none, before it returns. */
+  /** Has to open one stream on it, or none, before it returns. A session that has just gone away is given back with `acquire`. */
   onSession(session: UpstreamSession): void
   onNoSession(error: Error): void
 }
-
-export interface PendingRequest {
-  /** It is no longer wanted: `onStream` is not called any more. Does nothing when it was called. */
-  cancel(): void
-}
-
-export type OnStream = (error: Error | null, stream: ClientHttp2Stream | null) => void
 
 /**
  * HTTP/2 to one endpoint: sessions that are opened as streams need room, and whoever waits for them. A request goes to the
@@ -71,17 +61,6 @@ export class Http2Client implements SessionListener {
     return this.#sessions.size
   }
 
-  /**
-   * Opens a stream on a live session, or on one that is connected first. With a live session that has room `onStream` is
-   * called before this returns. `headers`: name, value, name, value, the pseudo-headers first. An error has a code that
-   * failures.ts knows, and `wasNotProcessed` of it says whether a stream was ever there.
-   */
-  request(headers: readonly string[], options: Http2ClientStreamOptions, onStream: OnStream): PendingRequest {
-    const request = new StreamRequest(this, headers, options, onStream)
-    this.acquire(request)
-    return request
-  }
-
   /** Gives `taker` a session with room: now if there is one, or later. */
   acquire(taker: SessionTaker): void {
     if (this.#isClosed) {
@@ -100,7 +79,7 @@ export class Http2Client implements SessionListener {
     if (!this.#connectIfNeeded()) onUnproven()
   }
 
-  /** `taker` waits no longer. */
+  /** `taker` waits no longer. Does nothing when it was called. */
   release(taker: SessionTaker): void {
     clearTimeout(this.#waiting.get(taker))
     this.#waiting.delete(taker)
@@ -218,46 +197,5 @@ export class Http2Client implements SessionListener {
     for (const session of this.#sessions) session.retire()
     if (this.#sessions.size > 0) return
     for (const resolve of this.#whenClosed.splice(0)) resolve()
-  }
-}
-
-/** One call of `request`. */
-class StreamRequest implements SessionTaker, PendingRequest {
-  readonly #client: Http2Client
-  readonly #headers: readonly string[]
-  readonly #options: Http2ClientStreamOptions
-  readonly #onStream: OnStream
-
-  constructor(
-    client: Http2Client,
-    headers: readonly string[],
-    options: Http2ClientStreamOptions,
-    onStream: OnStream
-  ) {
-    this.#client = client
-    this.#headers = headers
-    this.#options = options
-    this.#onStream = onStream
-  }
-
-  cancel(): void {
-    this.#client.release(this)
-  }
-
-  onSession(session: UpstreamSession): void {
-    let stream: ClientHttp2Stream
-    try {
-      stream = session.request(this.#headers, this.#options)
-    } catch (error) {
-      // A GOAWAY has just come: another session takes it.
-      if (!session.isUsable) this.#client.acquire(this)
-      else this.#onStream(noStream(error as Error), null)
-      return
-    }
-    this.#onStream(null, stream)
-  }
-
-  onNoSession(error: Error): void {
-    this.#onStream(error, null)
   }
 }

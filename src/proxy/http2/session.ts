@@ -9,6 +9,7 @@ import type { Socket } from 'node:net'
 import { holdFor, nativeOf } from '../../native-session.ts'
 import type { Timers } from '../../timers.ts'
 import { Http2Failure } from './errors.ts'
+import { listen, type StreamUser, userOf } from './stream-user.ts'
 
 /**
  * Bytes of one stream that an upstream may send before they are read: what one client that does not read costs. It allows
@@ -68,6 +69,9 @@ export function isHeadTooLarge(raw: readonly string[]): boolean {
   for (const text of raw) size += text.length
   return size > maxHead
 }
+
+const kSession = Symbol('sallyport.upstream-session')
+type SessionStream = ClientHttp2Stream & { [kSession]?: UpstreamSession }
 
 export interface SessionListener {
   /** A stream has ended, or it takes more of them than before. */
@@ -145,14 +149,20 @@ export class UpstreamSession {
     return this.#socket.bytesRead
   }
 
-  /** Opens a stream. Throws for a header that HTTP/2 has no way to say, and when the session has just ended. */
-  request(headers: readonly string[], options: ClientSessionRequestOptions): ClientHttp2Stream {
-    const stream = this.#session.request(headers as string[], options)
+  /** Opens a stream for `user`. Throws for a header that HTTP/2 has no way to say, and when the session has just ended. */
+  request(
+    headers: readonly string[],
+    options: ClientSessionRequestOptions,
+    user: StreamUser
+  ): ClientHttp2Stream {
+    const stream: SessionStream = this.#session.request(headers as string[], options)
     this.open++
     this.#idleTicks = 0
-    stream.once('close', () => this.#streamClosed(stream))
-    // Whoever uses it has listeners of its own, and may have gone before the last error comes.
+    stream[kSession] = this
+    stream.on('close', endStream)
+    // Its user may have gone before the last error comes; `close` comes after it.
     stream.on('error', ignore)
+    listen(stream, user)
     if (!this.hasAnswered) stream.once('response', this.#answered)
     if ((stream.id ?? 0) > lastStream) this.retire()
     return stream
@@ -186,7 +196,8 @@ export class UpstreamSession {
     this.hasAnswered = true
   }
 
-  #streamClosed(stream: ClientHttp2Stream): void {
+  /** For the `close` of a stream of it. */
+  streamClosed(stream: ClientHttp2Stream): void {
     this.open--
     holdFor(stream, this.#native, this.#session.destroyed)
     if (stream.rstCode === constants.NGHTTP2_CANCEL && ++this.#cancelled >= maxCancelled) this.retire()
@@ -233,6 +244,11 @@ export class UpstreamSession {
       this.#heard = this.heard
     })
   }
+}
+
+function endStream(this: SessionStream): void {
+  this[kSession]?.streamClosed(this)
+  userOf(this)?.gotClose(this)
 }
 
 function ignore(): void {}

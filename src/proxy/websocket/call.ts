@@ -2,7 +2,7 @@ import type { FastifyReply } from 'fastify'
 import { answer } from '../../answer.ts'
 import { Refusal } from '../../errors.ts'
 import type { Exchange, Upgrade, UpstreamCall } from '../../exchange.ts'
-import { enter, noTicket } from '../admission.ts'
+import { enterAgain, noTicket } from '../admission.ts'
 import { recordEnd, recordFailure, recordStart } from '../call-record.ts'
 import type { Endpoint } from '../endpoint.ts'
 import { faultyFraming } from '../headers.ts'
@@ -163,14 +163,13 @@ export class WebSocketCall implements UpstreamCall, DialEnd, FrameMeter {
   /** Once, when nothing was sent, and where the upstream's retries cover it: docs/adr/0011-upstream-resilience.md. */
   #retry(): boolean {
     const { upstream, responseTimeout, retried } = this.#target
-    const { retries } = upstream
-    if (this.#isSecondTry || retries === null || !retries.covers('connect-failure')) return false
     const now = performance.now()
     const left = responseTimeout - (now - this.#exchange.upstreamStart)
-    if (left <= 0 || !retries.take(now)) return false
-    upstream.breaker?.failed(this.#ticket)
-    this.#ticket = enter(upstream)
-    if (this.#ticket === noTicket) return false
+    if (this.#isSecondTry || left <= 0) return false
+    const ticket = enterAgain(upstream, this.#ticket, 'connect-failure', now)
+    if (ticket === null) return false
+    this.#ticket = ticket
+    if (ticket === noTicket) return false
     retried().value++
     this.#isSecondTry = true
     ;(this.#endpoint as Endpoint).inFlight--

@@ -73,6 +73,20 @@ t.test('what is missing or of another type is an error, and an error is no yes',
   t.equal(decide('request.body == null', null), true)
 })
 
+t.test('what is no object is not one without the field', async t => {
+  const amount = '!has(request.body.amount) || request.body.amount < 1000'
+  t.equal(problemWith(amount, true), null)
+  for (const body of [[{ amount: 5000 }], [], '{"amount":5000}', 5000, true])
+    t.throws(() => decide(amount, body), JSON.stringify(body))
+  t.throws(() => decide('!has(request.body.pay.amount)', { pay: [{ amount: 5000 }] }), /no object/)
+  t.throws(() => decide('request.body.all(one, !has(one.amount))', [[{ amount: 5000 }]]), /no object/)
+  t.equal(decide('request.body.all(one, !has(one.amount) || one.amount < 9)', [{ amount: 1 }, {}]), true)
+  t.equal(decide('type(request.body) == list ? true : has(request.body.amount)', [1]), true, 'not asked')
+  t.equal(decide(amount, {}), true)
+  t.equal(decide(amount, null), true, 'null has no fields for anybody')
+  t.equal(decide(amount, { amount: 1000 }), false)
+})
+
 t.test('shapes that nobody has seen before leave nothing behind', async t => {
   setFlagsFromString('--expose-gc')
   const collect = runInNewContext('gc') as () => void

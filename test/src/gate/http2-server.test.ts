@@ -211,6 +211,24 @@ t.test('an answer leaves out what HTTP/2 has no place for', async t => {
   }
 })
 
+t.test('a header that cannot be sent throws, and another answer can take its place', async t => {
+  const { port } = await judgingHttp2Server(t, {}, (_request, response) => {
+    t.throws(() => response.setHeader('x a', 'b'), { code: 'ERR_INVALID_HTTP_TOKEN' })
+    t.throws(() => response.writeHead(200, { ':path': '/' }), { code: 'ERR_INVALID_HTTP_TOKEN' })
+    t.throws(() => response.writeHead(99), { code: 'ERR_HTTP2_STATUS_INVALID' })
+    response.setHeader('X-A', 'b').setTrailer('x-end', 'c')
+    t.same({ ...response.getHeaders() }, { 'x-a': 'b' })
+    response.writeHead(500, [['x-a', 'd']]).end('no')
+    t.throws(() => response.setHeader('x-a', 'e'), { code: 'ERR_HTTP2_HEADERS_SENT' })
+  })
+  const stream = client(t, port).request({ ':path': '/' })
+  const trailers = once(stream, 'trailers')
+  const [got] = await once(stream, 'response')
+  t.match(got, { ':status': 500, 'x-a': 'd' })
+  t.equal(await text(stream), 'no')
+  t.match(await trailers, [{ 'x-end': 'c' }])
+})
+
 t.test('a body where none may be is thrown away', async t => {
   const { port } = await judgingHttp2Server(t, {}, (request, response) => {
     response.writeHead(Number(request.url.slice(1)), { 'x-a': 'b' })

@@ -3,8 +3,9 @@ import type { ClientHttp2Stream, ServerHttp2Stream } from 'node:http2'
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { buildConnector } from 'undici'
-import { Http2Client, type Http2ClientOptions } from '../../../src/proxy/http2/client.ts'
-import { wasNotProcessed } from '../../../src/proxy/http2/errors.ts'
+import { Http2Client, type Http2ClientOptions, type SessionTaker } from '../../../src/proxy/http2/client.ts'
+import { noStream, wasNotProcessed } from '../../../src/proxy/http2/errors.ts'
+import type { UpstreamSession } from '../../../src/proxy/http2/session.ts'
 import { frame, good, rawHttp2Upstream, setting, types, uint32 } from '../../fixtures/frame-upstream.ts'
 import { http2Upstream } from '../../fixtures/http2-upstream.ts'
 import { ManualTime } from '../../fixtures/manual-time.ts'
@@ -35,9 +36,35 @@ function clientTo(t: Test, origin: string, changes: Partial<Http2ClientOptions> 
   return { client, time, unproven: () => unproven }
 }
 
+/** Asks for a session and opens a stream on it. */
+function ask(
+  client: Http2Client,
+  told: (error: Error | null, stream: ClientHttp2Stream | null) => void,
+  fields = headers
+): SessionTaker {
+  const user = { gotHead() {}, gotTrailers() {}, gotClose() {} }
+  const taker = {
+    onSession(session: UpstreamSession) {
+      let stream: ClientHttp2Stream
+      try {
+        stream = session.request(fields, noBody, user)
+      } catch (error) {
+        told(noStream(error as Error), null)
+        return
+      }
+      told(null, stream)
+    },
+    onNoSession(error: Error) {
+      told(error, null)
+    }
+  }
+  client.acquire(taker)
+  return taker
+}
+
 function open(client: Http2Client): Promise<ClientHttp2Stream> {
   return new Promise((resolve, reject) => {
-    client.request(headers, noBody, (error, stream) => (stream === null ? reject(error) : resolve(stream)))
+    ask(client, (error, stream) => (stream === null ? reject(error) : resolve(stream)))
   })
 }
 
@@ -76,7 +103,7 @@ t.test('requests share a session, which is there at once for all but the first',
   t.equal(await answer(await open(client)), 'ok')
   t.equal(unproven(), 1)
   let isSync = true
-  client.request(headers, noBody, (_error, stream) => {
+  ask(client, (_error, stream) => {
     t.ok(isSync)
     stream?.resume()
   })
@@ -102,7 +129,7 @@ t.test('a request that is cancelled while it waits is never sent', async t => {
     response.end('ok')
   })
   const { client } = clientTo(t, url)
-  client.request(headers, noBody, () => t.fail('it was cancelled')).cancel()
+  client.release(ask(client, () => t.fail('it was cancelled')))
   t.equal(await answer(await open(client)), 'ok')
   t.equal(requests, 1)
 })
@@ -211,7 +238,7 @@ t.test('a header that cannot be said fails its own request', async t => {
   const { url, sessions } = await http2Upstream(t, (_request, response) => response.end('ok'))
   const { client } = clientTo(t, url)
   const error = await new Promise<Error | null>(resolve =>
-    client.request([...headers, 'connection', 'close'], noBody, resolve)
+    ask(client, resolve, [...headers, 'connection', 'close'])
   )
   t.match(error, { code: 'ERR_HTTP2_INVALID_CONNECTION_HEADERS' })
   t.equal(await answer(await open(client)), 'ok')
