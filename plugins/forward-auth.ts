@@ -74,7 +74,7 @@ export default {
         type: 'boolean',
         default: false,
         description:
-          "Whether `Set-Cookie` of a yes goes to the client beside the upstream's own: for services that prolong their sessions so."
+          "Whether `Set-Cookie` of a yes goes to the client beside the upstream's own: for services that prolong their sessions so. Never cookies of the names of the gateway's own."
       },
       subject: {
         type: 'string',
@@ -183,7 +183,7 @@ export default {
     ): Promise<never> {
       const { statusCode: status, headers } = answer
       const body = await readBody(answer).catch(error => unavailable(`${host} breaks off`, error))
-      if (headers['set-cookie'] !== undefined) reply.header('set-cookie', headers['set-cookie'])
+      passCookies(request, reply, headers['set-cookie'])
       const told: Record<string, string> = {}
       for (const name of ['www-authenticate', 'location']) {
         const value = headers[name]
@@ -209,8 +209,7 @@ export default {
       body.dump({ limit: maxBody }).catch(ignore)
       if (!isYes(status)) return unavailable(`${host} answered ${status}`)
       accept(request, answer)
-      const cookies = answer.headers['set-cookie']
-      if (options.setCookies && cookies !== undefined) reply.header('set-cookie', cookies)
+      if (options.setCookies) passCookies(request, reply, answer.headers['set-cookie'])
       return undefined
     })
   }
@@ -272,6 +271,15 @@ function factsOf(
     if (typeof value === 'string') facts[name] = value
   }
   return facts
+}
+
+function passCookies(
+  { gateway }: FastifyRequest,
+  reply: FastifyReply,
+  cookies: string | string[] | undefined
+): void {
+  const theirs = cookies === undefined ? [] : gateway.foreignSetCookies(cookies)
+  if (theirs.length > 0) reply.header('set-cookie', theirs)
 }
 
 function hasCredential({ headers }: FastifyRequest): boolean {
