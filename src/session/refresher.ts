@@ -2,13 +2,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { LruMap } from 'toad-cache'
 import type { Logger } from '../log.ts'
 import type { SessionRecord, SessionStore } from './contract.ts'
-import {
-  describeFailure,
-  IssuerUnavailable,
-  type OidcClient,
-  type SignedIn,
-  SignInRefused
-} from './oidc-client.ts'
+import { describeFailure, IssuerUnavailable, SignInRefused } from './issuer-failure.ts'
+import type { OidcClient, SignedIn } from './oidc-client.ts'
 
 /** Longer than an issuer may take for it. */
 const lockFor = 15_000

@@ -1,13 +1,9 @@
 import t from 'tap'
 import { createLog } from '../../../src/log.ts'
 import type { SessionRecord } from '../../../src/session/contract.ts'
+import { IssuerUnavailable, SignInRefused } from '../../../src/session/issuer-failure.ts'
 import { MemorySessionStore } from '../../../src/session/memory-store.ts'
-import {
-  IssuerUnavailable,
-  type OidcClient,
-  type SignedIn,
-  SignInRefused
-} from '../../../src/session/oidc-client.ts'
+import type { OidcClient, SignedIn } from '../../../src/session/oidc-client.ts'
 import { Refresher } from '../../../src/session/refresher.ts'
 
 function expired(): SessionRecord {
