@@ -98,7 +98,7 @@ export default {
     ): Promise<never> {
       const { statusCode: status, headers } = answer
       const body = await readBody(answer).catch(error => unavailable(`${host} breaks off`, error))
-      if (headers['set-cookie'] !== undefined) reply.header('set-cookie', headers['set-cookie'])
+      passCookies(request, reply, headers['set-cookie'])
       const told: Record<string, string> = {}
       for (const name of ['www-authenticate', 'location']) {
         const value = headers[name]
@@ -124,8 +124,7 @@ export default {
       body.dump({ limit: maxBody }).catch(ignore)
       if (!isYes(status)) return unavailable(`${host} answered ${status}`)
       accept(request, answer)
-      const cookies = answer.headers['set-cookie']
-      if (options.setCookies && cookies !== undefined) reply.header('set-cookie', cookies)
+      if (options.setCookies) passCookies(request, reply, answer.headers['set-cookie'])
       return undefined
     })
   }
@@ -139,6 +138,15 @@ function isOk(status: number): boolean {
 
 function isSuccess(status: number): boolean {
   return status >= 200 && status <= 299
+}
+
+function passCookies(
+  { gateway }: FastifyRequest,
+  reply: FastifyReply,
+  cookies: string | string[] | undefined
+): void {
+  const theirs = cookies === undefined ? [] : gateway.foreignSetCookies(cookies)
+  if (theirs.length > 0) reply.header('set-cookie', theirs)
 }
 
 function hasCredential({ headers }: FastifyRequest): boolean {

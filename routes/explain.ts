@@ -11,7 +11,7 @@ const protocols = ['http', 'grpc', 'websocket'] as const
 /** Keys of a question; the ones that a URL may hold are all but those of `secret`. */
 const keys = ['method', 'target', 'host', 'header', 'headers', 'token', 'clientIp', 'protocol', 'body']
 /** URLs are written into logs on their way. */
-const secret = /^(authorization|proxy-authorization|cookie)$/i
+const secret = /^(authorization|proxy-authorization|cookie|x[-_]api[-_]key)$/i
 
 const maxWaiting = 16
 

@@ -14,7 +14,7 @@ import { type Outcome, type OutcomeListener, type Protocol, RequestOutcome } fro
 import type { JsonBody, MessageLimits, RequestGateway, Rpc, StillHolds } from './plugin/define.ts'
 import { takeParameter } from './query.ts'
 import type { Listed, Roster } from './roster.ts'
-import { cookieValues, withoutOwnCookies } from './session/cookie.ts'
+import { cookieValues, setsOwnCookie, withoutOwnCookies } from './session/cookie.ts'
 import { continueTrace, type TraceContext } from './trace.ts'
 
 const kExchange = Symbol('sallyport.exchange')
@@ -143,6 +143,12 @@ export class Exchange implements RequestGateway, Listed {
     const { sessionCookie } = this.observer
     if (cookie === undefined || typeof sessionCookie !== 'string') return cookie
     return withoutOwnCookies(cookie, sessionCookie)
+  }
+
+  foreignSetCookies(values: string | readonly string[]): string[] {
+    const { sessionCookie } = this.observer
+    const all = [values].flat()
+    return typeof sessionCookie === 'string' ? all.filter(one => !setsOwnCookie(one, sessionCookie)) : all
   }
 
   get traceId(): string {

@@ -56,7 +56,7 @@ export const schema: object = {
       type: 'boolean',
       default: false,
       description:
-        "Whether `Set-Cookie` of a yes goes to the client beside the upstream's own: for services that prolong their sessions so."
+        "Whether `Set-Cookie` of a yes goes to the client beside the upstream's own: for services that prolong their sessions so. Never cookies of the names of the gateway's own."
     },
     subject: {
       type: 'string',

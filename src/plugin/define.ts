@@ -246,6 +246,11 @@ export interface RequestGateway {
   originAllowed: boolean
   /** The client's `Cookie` without those of the gateway, which nobody else gets; undefined where nothing is left. */
   readonly foreignCookies: string | undefined
+  /**
+   * `Set-Cookie` of somebody else, for the client, without cookies of the gateway's names: those would put the session of one person
+   * into the browser of another.
+   */
+  foreignSetCookies(values: string | readonly string[]): string[]
   /** Set by the `authenticate` plugin that accepts the request. A route that is not public is never proxied without. */
   identity: Identity | null
   /**

@@ -259,6 +259,8 @@ t.test('GET asks with a query, but not with a credential; bad questions are 400'
     'token=x',
     'header=Authorization:%20x',
     'header=Cookie:%20x',
+    'header=X-API-Key:%20x',
+    'header=x_api_key:%20x',
     'header=x',
     'nosuch=1',
     'protocol=ftp',

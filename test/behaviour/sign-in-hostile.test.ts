@@ -380,3 +380,20 @@ t.test('no upstream sets the cookie of a session, however it is spelled', async 
   t.equal(page.status, 200)
   t.same(page.headers['set-cookie'], theirs)
 })
+
+t.test('neither does a service that is asked who may come in', async t => {
+  const upstream = await echoUpstream(t)
+  for (const status of ['200 OK', '401 Unauthorized']) {
+    const service = await rawUpstream(t, socket => {
+      socket.write(
+        `HTTP/1.1 ${status}\r\nContent-Length: 0\r\nSet-Cookie: Sallyport=x\r\nSet-Cookie: theirs=1\r\n\r\n`
+      )
+    })
+    const { url } = await signInGateway(t, upstream.url, {
+      routes: `  people: { match: { path: /people }, upstream: backend, plugins: [oidc: { issuer: corp }] }
+  asked: { match: { path: /a }, upstream: backend, plugins: [forward-auth: { url: "${service.url}", setCookies: true }] }
+`
+    })
+    t.same((await fetch(`${url}/a`)).headers.getSetCookie(), ['theirs=1'], status)
+  }
+})
