@@ -14,6 +14,7 @@ import { type Outcome, type OutcomeListener, type Protocol, RequestOutcome } fro
 import type { JsonBody, MessageLimits, RequestGateway, Rpc, StillHolds } from './plugin/define.ts'
 import { takeParameter } from './query.ts'
 import type { Listed, Roster } from './roster.ts'
+import { rpcOf } from './rpc.ts'
 import { cookieValues, setsOwnCookie, withoutOwnCookies } from './session/cookie.ts'
 import { continueTrace, type TraceContext } from './trace.ts'
 
@@ -282,14 +283,6 @@ export class Exchange implements RequestGateway, Listed {
 /** The stream of an HTTP/2 response; ServerResponse has no such property. */
 function streamOf(response: ServerResponse): ServerHttp2Stream | null {
   return (response as { stream?: ServerHttp2Stream }).stream ?? null
-}
-
-/** `/package.Service/Method`, and nothing else; null for another path, which no gRPC method has. */
-function rpcOf(target: string): Rpc | null {
-  const slash = target.indexOf('/', 1)
-  const isRpc =
-    slash > 1 && slash < target.length - 1 && !target.includes('/', slash + 1) && !target.includes('?')
-  return isRpc ? { service: target.slice(1, slash), method: target.slice(slash + 1) } : null
 }
 
 function endExchange(this: ServerResponse): void {
