@@ -7,7 +7,8 @@ import { IssuerUnavailable, logFailure, SignInRefused } from '../src/session/iss
 import { LogoutRefused, readLogoutToken } from '../src/session/logout-token.ts'
 import { type Page, sendPage } from '../src/session/page.ts'
 import { ownSignInPaths, safeReturnUrl } from '../src/session/return-url.ts'
-import { callbackPath, type Sessions, SignInFailed } from '../src/session/sessions.ts'
+import type { Sessions } from '../src/session/sessions.ts'
+import { callbackPath, SignInFailed } from '../src/session/sign-in.ts'
 
 const signInPath = `${ownSignInPaths}sign-in`
 const signOutPath = `${ownSignInPaths}sign-out`
@@ -58,7 +59,7 @@ export async function sessionRoutes(
   async function callback(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
     const exchange = exchangeOf(request.raw)
     try {
-      const { location, cookies } = await sessions.complete(request.headers, exchange.target)
+      const { location, cookies } = await sessions.signIn.complete(request.headers, exchange.target)
       return redirect(reply, location, cookies)
     } catch (error) {
       return showFailure(sessions, exchange, reply, error)
@@ -74,7 +75,7 @@ export async function sessionRoutes(
       status: 200,
       title: 'Sign out?',
       text: name === null ? 'You are signed in.' : `You are signed in as ${name}.`,
-      form: { text: 'Sign out', path: signOutPath, token: sessions.signOutToken(session.id) }
+      form: { text: 'Sign out', path: signOutPath, token: sessions.signOut.token(session.id) }
     })
   })
 
@@ -83,12 +84,12 @@ export async function sessionRoutes(
     const form = await readForm(request.raw)
     const session = await sessions.current(request.headers)
     if (session === null) return sendPage(exchange, reply, signedOut)
-    if (!isOwnForm(request) || !sessions.isSignOutToken(session.id, form.get('token') ?? '')) {
+    if (!isOwnForm(request) || !sessions.signOut.isToken(session.id, form.get('token') ?? '')) {
       const how = { plugin: null, detail: 'a sign-out that no page of ours has sent', ...notOurForm }
       refuseWithPage(exchange, reply, 'protocol.origin', how)
       return reply
     }
-    const elsewhere = await sessions.signOut(session, request.headers.host)
+    const elsewhere = await sessions.signOut.end(session, request.headers.host)
     reply.header('set-cookie', sessions.noCookie)
     if (elsewhere === null) return sendPage(exchange, reply, signedOut)
     // Not a redirect: `form-action` would have to name every host on the issuer's way.

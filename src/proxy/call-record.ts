@@ -1,5 +1,6 @@
 import type { Refusal } from '../errors.ts'
-import type { Exchange, UpstreamCall } from '../exchange.ts'
+import type { Exchange } from '../exchange.ts'
+import type { UpstreamCall } from '../exchange-parties.ts'
 import type { ProxyTarget } from './target.ts'
 
 /** What every proxy writes down of a call: on the exchange, with the breaker, and in the numbers of the upstream. */

@@ -6,11 +6,12 @@ import { type Exchange, exchangeOf } from '../exchange.ts'
 import type { Identity } from '../identity.ts'
 import { IssuerUnavailable, logFailure } from './issuer-failure.ts'
 import { opensPage } from './navigation.ts'
+import type { SessionIssuer } from './options.ts'
 import { isOfOwnPage, isOwnOrigin, isSafeMethod } from './own-page.ts'
 import { type Page, sendPage } from './page.ts'
 import { refusalPage } from './refusal-page.ts'
 import { safeReturnUrl } from './return-url.ts'
-import type { SessionIssuer, Sessions } from './sessions.ts'
+import type { Sessions } from './sessions.ts'
 
 /** draft-broyer-http-cookie-auth: there is no other scheme that says what is missing. */
 const noSession = {
@@ -75,7 +76,7 @@ export async function depart(
 ): Promise<void> {
   try {
     const { request, clientIp } = exchange
-    const { location, cookies } = await sessions.begin(request.headers, issuer, returnTo, clientIp)
+    const { location, cookies } = await sessions.signIn.begin(request.headers, issuer, returnTo, clientIp)
     exchange.refuse('token.missing', plugin, 'a sign-in begins')
     reply.headers({ location, 'cache-control': 'no-store', 'set-cookie': cookies })
     // Not 302 after a POST: the person comes back with GET, and nothing is sent twice.

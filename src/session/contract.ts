@@ -29,6 +29,12 @@ export interface SessionRecord {
   readonly idle: number
 }
 
+/** The session of a request. */
+export interface CurrentSession {
+  readonly id: string
+  readonly record: SessionRecord
+}
+
 /** A sign-in that has left for the issuer and is not back yet. */
 export interface PendingSignIn {
   readonly issuerName: string

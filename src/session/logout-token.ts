@@ -1,6 +1,6 @@
 import { decodeJwt, decodeProtectedHeader, type JWTPayload, jwtVerify } from 'jose'
 import type { SessionStore } from './contract.ts'
-import type { SessionIssuer } from './sessions.ts'
+import type { SessionIssuer } from './options.ts'
 
 const logoutEvent = 'http://schemas.openid.net/event/backchannel-logout'
 const maxLength = 16 * 1024

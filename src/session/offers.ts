@@ -1,4 +1,5 @@
-import { hostname } from './sessions.ts'
+import { hostname } from '../route/match.ts'
+import { isOf } from './hosts.ts'
 
 interface Offering {
   /** `api.example.com`, `*.example.com`; empty: any host. */
@@ -11,8 +12,4 @@ export function signInIssuersAt(routes: readonly Offering[], host: string | unde
   const name = hostname(host)
   const here = routes.filter(({ hosts }) => hosts.length === 0 || hosts.some(one => isOf(one, name)))
   return [...new Set(here.flatMap(({ signInIssuers }) => signInIssuers))]
-}
-
-function isOf(pattern: string, name: string): boolean {
-  return pattern.startsWith('*.') ? name.endsWith(pattern.slice(1)) : name === pattern
 }

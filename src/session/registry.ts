@@ -9,9 +9,10 @@ import { cookieShape } from './cookie.ts'
 import { MemorySessionStore } from './memory-store.ts'
 import { OidcClient } from './oidc-client.ts'
 import type { OidcClientSettings } from './oidc-configuration.ts'
+import type { SessionIssuer } from './options.ts'
 import { RedisSessionStore } from './redis-store.ts'
 import { Refresher } from './refresher.ts'
-import { type SessionIssuer, Sessions } from './sessions.ts'
+import { Sessions } from './sessions.ts'
 
 export interface SessionRegistryOptions {
   readonly log: Logger

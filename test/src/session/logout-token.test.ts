@@ -3,7 +3,7 @@ import { SignJWT } from 'jose'
 import t from 'tap'
 import { LogoutRefused, readLogoutToken } from '../../../src/session/logout-token.ts'
 import { MemorySessionStore } from '../../../src/session/memory-store.ts'
-import type { SessionIssuer } from '../../../src/session/sessions.ts'
+import type { SessionIssuer } from '../../../src/session/options.ts'
 import { makeKey } from '../../fixtures/issuer.ts'
 
 const url = 'https://idp.example.com'
