@@ -80,3 +80,14 @@ export function reasonOf(error: unknown): Reason {
   }
   return 'upstream.reset'
 }
+
+/** The length in a 304 is that of the body that there would have been (RFC 9110, 8.6); undici misses that body. */
+export function isLengthMismatch(error: Error): boolean {
+  return (error as { code?: unknown }).code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH'
+}
+
+/** For the log only: the code says more than the text, and holds no addresses. */
+export function detailOf(error: Error): string {
+  const code = (error as { code?: unknown }).code
+  return typeof code === 'string' ? code : error.message
+}
