@@ -95,6 +95,18 @@ export class OidcClient {
     })
   }
 
+  /**
+   * Gives a refresh token back that would outlive the sign-out: an issuer ends the others with its own session (OpenID Connect
+   * Core, 11). Does nothing where it takes none back (RFC 7009). Rejects when it does not answer, or not as it should.
+   */
+  async revoke(refreshToken: string): Promise<void> {
+    if (!this.settings.scopes.includes('offline_access')) return
+    const configuration = await this.#configuration.get()
+    const endpoint = configuration.serverMetadata().revocation_endpoint
+    if (endpoint === undefined || !isTrustworthyUrl(endpoint)) return
+    await openid.tokenRevocation(configuration, refreshToken, { token_type_hint: 'refresh_token' })
+  }
+
   /** Where to sign out at the issuer; null when it has no such page or does not answer. */
   async endSessionUrl(idToken: string, returnTo: string): Promise<string | null> {
     const configuration = await this.#configuration.get().catch(() => null)

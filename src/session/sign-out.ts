@@ -1,7 +1,8 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
-import type { CurrentSession } from './contract.ts'
+import type { CurrentSession, SessionRecord } from './contract.ts'
 import type { Origins } from './hosts.ts'
-import { isAt, type SessionsOptions } from './options.ts'
+import { describeFailure } from './issuer-failure.ts'
+import { isAt, type SessionIssuer, type SessionsOptions } from './options.ts'
 
 /** The end of a session, as its person wants it. */
 export class SignOut {
@@ -19,8 +20,21 @@ export class SignOut {
     this.#options.log.info({ issuer: record.issuerName, subject: record.subject }, 'a person has signed out')
     const issuer = this.#options.issuers.get(record.issuerName)
     const origin = this.#origins.at(host)
-    if (issuer === undefined || origin === null || !isAt(record, issuer)) return null
+    if (issuer === undefined || !isAt(record, issuer)) return null
+    // Nobody waits for it: here the session has ended already.
+    void this.#revoke(issuer, record)
+    if (origin === null) return null
     return issuer.client.endSessionUrl(record.idToken, `${origin}/oauth2/sign-out`)
+  }
+
+  async #revoke({ name, client }: SessionIssuer, { refreshToken }: SessionRecord): Promise<void> {
+    if (refreshToken === null) return
+    try {
+      await client.revoke(refreshToken)
+    } catch (failure) {
+      const about = { issuer: name, failure: describeFailure(failure) }
+      this.#options.log.warn(about, 'an issuer has not taken a refresh token back')
+    }
   }
 
   /** What the form of a sign-out carries: other sites can send a form, but not know this. */

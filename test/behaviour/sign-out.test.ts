@@ -4,6 +4,7 @@ import t, { type Test } from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
 import { Browser, type Visit } from '../fixtures/browser.ts'
 import { echoUpstream } from '../fixtures/echo.ts'
+import { settled } from '../fixtures/settled.ts'
 import { type SignInGateway, signInGateway } from '../fixtures/sign-in.ts'
 import { movedTime } from '../fixtures/watch-time.ts'
 
@@ -159,4 +160,27 @@ t.test('a sign-out closes the WebSockets of the session, and no others', async t
   const [code] = await closed
   t.equal(code, 1008)
   t.equal(staying.socket.readyState, WebSocket.OPEN)
+})
+
+t.test('the issuer gets a refresh token back that would outlive the sign-out', async t => {
+  const { url, issuer, browser, lines } = await signedIn(t)
+  const given: string[] = []
+  const asked = new Promise<void>(resolve => {
+    issuer.before = async (request, response) => {
+      if (request.url !== '/token/revocation') return false
+      for await (const chunk of request) given.push(String(chunk))
+      response.writeHead(503).end()
+      resolve()
+      return true
+    }
+  })
+  const page = await browser.open(`${url}/oauth2/sign-out`)
+  t.equal((await signOut(browser, url, tokenOn(page))).status, 200, 'nobody waits for it')
+  await asked
+  t.match(given.join(''), /(^|&)token=[\w-]+/)
+  t.match(given.join(''), 'token_type_hint=refresh_token')
+  await settled(() => lines.length)
+  const told = lines.filter(({ msg }) => msg === 'an issuer has not taken a refresh token back')
+  t.equal(told.length, 1)
+  t.notOk(JSON.stringify(told).includes(new URLSearchParams(given.join('')).get('token') as string))
 })
