@@ -10,7 +10,8 @@ export interface StoreUnderTest {
   now(): number
 }
 
-const signIn: PendingSignIn = {
+/** A sign-in that is under way, as good as any. */
+export const aSignIn: PendingSignIn = {
   issuerName: 'corp',
   state: 'state',
   nonce: 'nonce',
@@ -171,10 +172,10 @@ export function sessionStoreContract(t: Test, make: (t: Test) => Promise<StoreUn
 
   t.test('a sign-in is given away once, and not when it is too old', async t => {
     const { store, pass } = await withStore(t)
-    await store.keep('a', signIn, 1000, '192.0.2.1')
-    t.same(await store.take('a'), signIn)
+    await store.keep('a', aSignIn, 1000, '192.0.2.1')
+    t.same(await store.take('a'), aSignIn)
     t.equal(await store.take('a'), null)
-    await store.keep('b', signIn, 1000, '192.0.2.1')
+    await store.keep('b', aSignIn, 1000, '192.0.2.1')
     await pass(1001)
     t.equal(await store.take('b'), null)
   })

@@ -5,7 +5,7 @@ import {
   type IncomingHttpStatusHeader
 } from 'node:http2'
 import { Refusal } from '../../errors.ts'
-import { reasonOf } from '../failures.ts'
+import { detailOf, reasonOf } from '../failures.ts'
 import { streamFailure } from '../http2/errors.ts'
 import { rpcKindOf } from './content-type.ts'
 import { grpcStatus, grpcStatusOfHttp, grpcStatusOfReset } from './status.ts'
@@ -63,10 +63,4 @@ export function brokenOff(stream: ClientHttp2Stream, cause: Error | null, isGoin
     // A reset has a meaning of its own; whatever broke the connection has only one.
     grpcStatus: isReset ? grpcStatusOfReset(code) : UNAVAILABLE
   })
-}
-
-/** For the log only: the code says more than the text, and holds no addresses. */
-function detailOf(error: Error): string {
-  const { code } = error as { code?: unknown }
-  return typeof code === 'string' ? code : error.message
 }

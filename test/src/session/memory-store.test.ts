@@ -2,17 +2,7 @@ import t from 'tap'
 import type { SessionRecord } from '../../../src/session/contract.ts'
 import { handleOf } from '../../../src/session/handle.ts'
 import { MemorySessionStore } from '../../../src/session/memory-store.ts'
-import { sessionStoreContract } from '../../contract/session-store.ts'
-
-const noSignIn = {
-  issuerName: 'corp',
-  state: '',
-  nonce: '',
-  verifier: '',
-  origin: '',
-  callback: '',
-  returnTo: '/'
-}
+import { aSignIn, sessionStoreContract } from '../../contract/session-store.ts'
 
 sessionStoreContract(t, async t => {
   let now = 1_000_000
@@ -59,22 +49,22 @@ t.test('it never holds more than it may: the session that was not used for longe
 
 t.test('whoever begins sign-ins without end drops those of their own', async t => {
   const store = new MemorySessionStore({ maxSignIns: 100, maxSignInsOfOne: 3 })
-  store.keep('of somebody else', noSignIn, 600_000, '192.0.2.1')
-  for (let i = 0; i < 1000; i++) store.keep(`key-${i}`, noSignIn, 600_000, '192.0.2.2')
+  store.keep('of somebody else', aSignIn, 600_000, '192.0.2.1')
+  for (let i = 0; i < 1000; i++) store.keep(`key-${i}`, aSignIn, 600_000, '192.0.2.2')
   t.ok(store.take('of somebody else'))
   t.equal(store.take('key-996'), null)
   t.ok(store.take('key-997'))
-  for (let i = 0; i < 2; i++) store.keep(`more-${i}`, noSignIn, 600_000, '192.0.2.2')
+  for (let i = 0; i < 2; i++) store.keep(`more-${i}`, aSignIn, 600_000, '192.0.2.2')
   t.equal(store.take('key-998'), null, 'one that is over has made room for one')
   t.ok(store.take('key-999'))
-  store.keep('again', noSignIn, 600_000, '192.0.2.3')
-  store.keep('again', noSignIn, 600_000, '192.0.2.3')
+  store.keep('again', aSignIn, 600_000, '192.0.2.3')
+  store.keep('again', aSignIn, 600_000, '192.0.2.3')
   t.ok(store.take('again'))
 })
 
 t.test('a flood of sign-ins takes no more memory than the cap', async t => {
   const store = new MemorySessionStore({ maxSignIns: 100 })
-  for (let i = 0; i < 10_000; i++) store.keep(`key-${i}`, noSignIn, 600_000, String(i))
+  for (let i = 0; i < 10_000; i++) store.keep(`key-${i}`, aSignIn, 600_000, String(i))
   t.equal(store.take('key-9899'), null)
   t.ok(store.take('key-9900'))
   t.ok(store.take('key-9999'))

@@ -4,19 +4,9 @@ import type { SessionRecord } from '../../../src/session/contract.ts'
 import { handleOf } from '../../../src/session/handle.ts'
 import { RedisSessionStore } from '../../../src/session/redis-store.ts'
 import { RedisClient } from '../../../src/store/redis-client.ts'
-import { sessionStoreContract } from '../../contract/session-store.ts'
+import { aSignIn, sessionStoreContract } from '../../contract/session-store.ts'
 import { startRedis } from '../../fixtures/redis.ts'
 import { skipWithout } from '../../fixtures/tool.ts'
-
-const noSignIn = {
-  issuerName: 'corp',
-  state: '',
-  nonce: '',
-  verifier: '',
-  origin: '',
-  callback: '',
-  returnTo: '/'
-}
 
 const silent = pino({ level: 'silent' })
 const day = 86_400_000
@@ -128,8 +118,8 @@ else {
       t.equal(await store.end(handleOf('a')), null)
       t.equal(await inspect.exists(`sallyport:{session}:s:${handleOf('a')}`), 0)
     }
-    for (const row of ['', '{', 'null', '7', JSON.stringify({ ...noSignIn, verifier: 7 })]) {
-      await store.keep('k', noSignIn, 60_000, '192.0.2.1')
+    for (const row of ['', '{', 'null', '7', JSON.stringify({ ...aSignIn, verifier: 7 })]) {
+      await store.keep('k', aSignIn, 60_000, '192.0.2.1')
       const [key] = await inspect.keys('sallyport:{session}:p:*')
       await inspect.set(String(key), row)
       t.equal(await store.take('k'), null, row)
@@ -152,7 +142,7 @@ else {
     await store.set('a', { ...record, sid: 'one' })
     await store.touch('a')
     await store.update('a', record)
-    await store.keep('x'.repeat(5000), noSignIn, 600_000, '192.0.2.1')
+    await store.keep('x'.repeat(5000), aSignIn, 600_000, '192.0.2.1')
     await store.lock('refresh:a', 15_000)
     const keys = await inspect.keys('*')
     t.equal(keys.length, 8)
@@ -195,9 +185,9 @@ else {
     t.equal(await store.get('a'), null)
     t.ok(await store.get('d'))
     for (const [index, key] of ['a', 'b', 'c'].entries())
-      await store.keep(key, noSignIn, 600_000 + index * 1000, '192.0.2.1')
+      await store.keep(key, aSignIn, 600_000 + index * 1000, '192.0.2.1')
     t.equal(await store.take('a'), null)
-    t.same(await store.take('c'), noSignIn)
+    t.same(await store.take('c'), aSignIn)
   })
 
   t.test('whoever begins sign-ins without end drops those of their own', async t => {
@@ -207,8 +197,8 @@ else {
       maxSignInsOfOne: 3,
       now: () => now++
     })
-    await store.keep('of somebody else', noSignIn, 600_000, '192.0.2.1')
-    for (let i = 0; i < 50; i++) await store.keep(`key-${i}`, noSignIn, 600_000, '192.0.2.2')
+    await store.keep('of somebody else', aSignIn, 600_000, '192.0.2.1')
+    for (let i = 0; i < 50; i++) await store.keep(`key-${i}`, aSignIn, 600_000, '192.0.2.2')
     t.equal(await inspect.zcard('sallyport:{session}:p'), 4)
     t.ok(await store.take('of somebody else'))
     t.equal(await store.take('key-46'), null)
@@ -218,7 +208,7 @@ else {
 
   t.test('one of many holds a lock, and one of many gets a sign-in', async t => {
     const stores = [new RedisSessionStore(await connect(t)), new RedisSessionStore(await connect(t))]
-    await stores[0]!.keep('once', noSignIn, 60_000, '192.0.2.1')
+    await stores[0]!.keep('once', aSignIn, 60_000, '192.0.2.1')
     const many = Array.from({ length: 50 }, (_, index) => stores[index % 2]!)
     const locks = await Promise.all(many.map(store => store.lock('refresh:a', 60_000)))
     t.equal(locks.filter(release => release !== null).length, 1)
