@@ -1,6 +1,7 @@
 import { Refusal } from './errors.ts'
 import type { Exchange } from './exchange.ts'
 import type { Identity } from './identity.ts'
+import { sessionChallenge } from './session/challenge.ts'
 import { processTimers, type Timers } from './timers.ts'
 
 /** Timers, the clock that they go by (it never goes back), and the calendar that credentials go by; all in milliseconds. */
@@ -27,12 +28,12 @@ const askingTime = 60_000
 
 const expired = new Refusal('token.expired', { detail: 'the credential has run out' })
 
-/** RFC 9110, 15.5.2: a 401 has a challenge. */
-const challenges: Readonly<Record<string, string>> = {
-  session: 'Cookie realm="sallyport", form-action="/oauth2/sign-in"',
-  'api-key': 'ApiKey realm="sallyport", error="invalid_token"'
+/** By the kind of the identity. RFC 9110, 15.5.2: a 401 has a challenge. */
+const withdrawn: Readonly<Record<string, Refusal>> = {
+  session: withdrawnWith(sessionChallenge),
+  'api-key': withdrawnWith('ApiKey realm="sallyport", error="invalid_token"')
 }
-const withdrawnBy = new Map<string, Refusal>()
+const withdrawnToken = withdrawnWith('Bearer realm="sallyport", error="invalid_token"')
 
 /**
  * Ends what has outlived its credential. A request is judged once, when it comes; but a WebSocket, a stream of events or a gRPC call
@@ -96,7 +97,7 @@ export class CredentialWatch {
 async function askInTurn(queue: Iterable<Exchange>): Promise<void> {
   for (const exchange of queue) {
     if (exchange.call === null || (await holds(exchange))) continue
-    end(exchange, withdrawn(exchange), true)
+    end(exchange, withdrawn[exchange.identity?.kind ?? ''] ?? withdrawnToken, true)
   }
 }
 
@@ -133,14 +134,9 @@ function endOf({ identity, observer }: Exchange): number {
   return identity.expiresAt + (observer.graceOf?.(identity) ?? 0)
 }
 
-function withdrawn({ identity }: Exchange): Refusal {
-  const challenge = challenges[identity?.kind ?? ''] ?? 'Bearer realm="sallyport", error="invalid_token"'
-  const known = withdrawnBy.get(challenge)
-  if (known !== undefined) return known
-  const refusal = new Refusal('token.expired', {
+function withdrawnWith(challenge: string): Refusal {
+  return new Refusal('token.expired', {
     headers: { 'www-authenticate': challenge },
     detail: 'the credential was withdrawn'
   })
-  withdrawnBy.set(challenge, refusal)
-  return refusal
 }

@@ -4,6 +4,7 @@ import type { Reason } from '../errors.ts'
 import { Refusal } from '../errors.ts'
 import { type Exchange, exchangeOf } from '../exchange.ts'
 import type { Identity } from '../identity.ts'
+import { sessionChallenge } from './challenge.ts'
 import { IssuerUnavailable, logFailure } from './issuer-failure.ts'
 import { opensPage } from './navigation.ts'
 import type { SessionIssuer } from './options.ts'
@@ -13,10 +14,7 @@ import { refusalPage } from './refusal-page.ts'
 import { safeReturnUrl } from './return-url.ts'
 import type { Sessions } from './sessions.ts'
 
-/** draft-broyer-http-cookie-auth: there is no other scheme that says what is missing. */
-const noSession = {
-  headers: { 'www-authenticate': 'Cookie realm="sallyport", form-action="/oauth2/sign-in"' }
-}
+const noSession = { headers: { 'www-authenticate': sessionChallenge } }
 
 /** Sign-in of people in browsers with one issuer, as a plugin on a route sees it. */
 export interface BrowserSignIn {

@@ -144,6 +144,18 @@ async function send(port: number, bytes: Buffer): Promise<{ status: number; reas
   return { status, reason: status < 400 ? null : (JSON.parse(body) as { reason: string }).reason }
 }
 
+/** Every row, with a length and byte by byte: what the client is told, and what of it the upstream got. */
+async function* sendAll({ port, echo }: Awaited<ReturnType<typeof deciding>>) {
+  for (const one of rows) {
+    const body = Buffer.isBuffer(one.body) ? one.body : Buffer.from(one.body, 'latin1')
+    for (const isChunked of [false, true]) {
+      const before = echo.requests.length
+      const answer = await send(port, Buffer.concat([Buffer.from(head(one)), framed(body, isChunked)]))
+      yield { one, body, answer, reached: echo.requests.slice(before) }
+    }
+  }
+}
+
 function withoutFraming(body: string): string {
   let rest = body
   let text = ''
@@ -157,18 +169,10 @@ function withoutFraming(body: string): string {
 
 t.test(`${rows.length} bodies, with a length and byte by byte`, async t => {
   const running = await deciding(t, 'enforce')
-  for (const one of rows) {
-    const body = Buffer.isBuffer(one.body) ? one.body : Buffer.from(one.body, 'latin1')
-    for (const isChunked of [false, true]) {
-      const before = running.echo.requests.length
-      const answer = await send(
-        running.port,
-        Buffer.concat([Buffer.from(head(one)), framed(body, isChunked)])
-      )
-      t.same(answer, { status: one.status, reason: one.reason }, one.what)
-      const reached = running.echo.requests.slice(before).map(request => request.body)
-      t.same(reached, one.status === 200 ? [body.toString('latin1')] : [], `${one.what}: what got through`)
-    }
+  for await (const { one, body, answer, reached } of sendAll(running)) {
+    t.same(answer, { status: one.status, reason: one.reason }, one.what)
+    const bodies = reached.map(request => request.body)
+    t.same(bodies, one.status === 200 ? [body.toString('latin1')] : [], `${one.what}: what got through`)
   }
   t.equal(heldBytes(), 0)
 })
@@ -176,21 +180,13 @@ t.test(`${rows.length} bodies, with a length and byte by byte`, async t => {
 t.test('in shadow mode each of them passes, byte for byte, and is counted for the same reason', async t => {
   const running = await deciding(t, 'shadow')
   const counted = new Map<string, number>()
-  for (const one of rows) {
-    const body = Buffer.isBuffer(one.body) ? one.body : Buffer.from(one.body, 'latin1')
-    for (const isChunked of [false, true]) {
-      const before = running.echo.requests.length
-      const answer = await send(
-        running.port,
-        Buffer.concat([Buffer.from(head(one)), framed(body, isChunked)])
-      )
-      t.same(answer, { status: 200, reason: null }, one.what)
-      const [reached] = running.echo.requests.slice(before)
-      const isFramed = /transfer-encoding: chunked/i.test(reached!.head)
-      const text = isFramed ? withoutFraming(reached!.body) : reached!.body
-      t.equal(text, body.toString('latin1'), `${one.what}: what got through`)
-      if (one.reason !== null) counted.set(one.reason, (counted.get(one.reason) ?? 0) + 1)
-    }
+  for await (const { one, body, answer, reached } of sendAll(running)) {
+    t.same(answer, { status: 200, reason: null }, one.what)
+    const [first] = reached
+    const isFramed = /transfer-encoding: chunked/i.test(first!.head)
+    const text = isFramed ? withoutFraming(first!.body) : first!.body
+    t.equal(text, body.toString('latin1'), `${one.what}: what got through`)
+    if (one.reason !== null) counted.set(one.reason, (counted.get(one.reason) ?? 0) + 1)
   }
   for (const [reason, times] of counted) {
     const series = `sallyport_decisions_total{route="all",plugin="authorize",verdict="shadow",reason="${reason}"}`

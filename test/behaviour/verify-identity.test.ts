@@ -2,19 +2,18 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { createHmac, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { homedir, tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { calculateJwkThumbprint, type JWK, SignJWT } from 'jose'
 import t, { type Test } from 'tap'
 import { localIssuer } from '../fixtures/issuer.ts'
-import { skipWithout } from '../fixtures/tool.ts'
+import { PATH, skipWithout } from '../fixtures/tool.ts'
 import { buildGateway, upstream } from '../helper.ts'
 
 const samples = join(import.meta.dirname, '../../examples/verify-identity')
 const python = 'python-with-pyjwt'
-const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'sallyport', 'bin')
-const env = { ...process.env, PATH: `${cache}${delimiter}${process.env.PATH}` }
+const env = { ...process.env, PATH }
 
 /** Port that a sample says that it listens on. */
 async function portOf(program: ChildProcess): Promise<number> {
